@@ -95,6 +95,7 @@ compile_error!("gimmal is built on io_uring and runs on 64-bit Linux only");
 
 pub mod buf;
 pub mod cancel;
+mod concurrent;
 mod driver;
 mod error;
 pub mod fs;
@@ -127,10 +128,9 @@ pub use time::{sleep, timeout};
 pub mod task {
     pub use crate::error::JoinError;
     pub use crate::runtime::leaf::{YieldNow, yield_now};
-    pub use crate::runtime::pool::BlockingHandle;
+    pub use crate::runtime::pool::{BlockingHandle, spawn_abandonable, spawn_blocking};
     pub use crate::runtime::task::{
-        AbortHandle, CancelOnDrop, JoinHandle, TaskBuilder as Builder, spawn, spawn_abandonable,
-        spawn_blocking,
+        AbortHandle, CancelOnDrop, JoinHandle, TaskBuilder as Builder, spawn,
     };
 }
 

@@ -826,16 +826,16 @@ fn in_a_canceled_scope_a_closure_is_rejected_at_the_call() {
         let scope = Scope::new();
         let outlives = scope.run_any(async {
             scope.cancel();
-            let refused = [
+            let rejected = [
                 spawn_blocking(closure()),
                 spawn_abandonable(closure(), |()| ()),
                 spawn_blocking(closure()),
             ];
             assert_eq!(dropped.load(Ordering::Relaxed), 3, "at once");
-            let [first, second, outlives] = refused;
+            let [first, second, outlives] = rejected;
             assert!(first.is_finished() && second.is_finished());
-            for refused in [first, second] {
-                let error = refused.await.unwrap_err();
+            for rejected in [first, second] {
+                let error = rejected.await.unwrap_err();
                 assert!(error.is_wait_canceled() && gimmal::is_canceled(&error));
             }
             // Behind a shield, it is not rejected.

@@ -911,8 +911,8 @@ fn a_receive_in_a_canceled_scope_leaves_the_chunk() {
         begin(&mut chunks).await;
         let scope = Scope::new();
         scope.cancel();
-        let refused = scope.run(chunks.next()).await;
-        assert!(is_canceled(&refused.unwrap_err()));
+        let rejected = scope.run(chunks.next()).await;
+        assert!(is_canceled(&rejected.unwrap_err()));
         assert_eq!(chunks.next().await?.unwrap()[..], *b"stays");
         io::Result::Ok(())
     })

@@ -709,8 +709,8 @@ fn a_dropped_stream_of_lines_loses_no_line() {
             assert_eq!(stream.next().await.unwrap()?, "four");
             let scope = Scope::new();
             scope.cancel();
-            let refused = scope.run_any(stream.next()).await.ok().flatten();
-            assert!(gimmal::is_canceled(&refused.unwrap().unwrap_err()));
+            let rejected = scope.run_any(stream.next()).await.ok().flatten();
+            assert!(gimmal::is_canceled(&rejected.unwrap().unwrap_err()));
             assert_eq!(stream.next().await.unwrap()?, "five");
             begin(stream.as_mut()).await;
         }

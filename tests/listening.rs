@@ -729,10 +729,10 @@ fn incoming_implements_stream() {
         let mut incoming = listener.incoming();
         let scope = Scope::new();
         scope.cancel();
-        let refused = scope
+        let rejected = scope
             .run_any(futures_util::StreamExt::next(&mut incoming))
             .await;
-        assert!(is_canceled(&refused.unwrap().unwrap().unwrap_err()));
+        assert!(is_canceled(&rejected.unwrap().unwrap().unwrap_err()));
         for _ in 2..5 {
             incoming.try_next().await?;
         }

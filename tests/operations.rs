@@ -825,17 +825,17 @@ unsafe impl Operation for EntryCounter {
 #[test]
 fn the_entry_is_requested_once_if_an_operation_starts_and_never_otherwise() {
     let _alone = alone();
-    let (started, refused) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let (started, rejected) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
     let ended: io::Result<()> = gimmal::run(async {
         Op::new(EntryCounter(started.clone())).await?;
         Op::new(EntryCounter(started.clone())).submit().await?;
-        let refused = refused.clone();
+        let rejected = rejected.clone();
         drop(gimmal::spawn(async move {
             // Canceled, because the program ends.
             assert!(gimmal::sleep(Duration::MAX).await.is_err());
             for op in [
-                Op::new(EntryCounter(refused.clone())),
-                Op::new(EntryCounter(refused.clone())).submit(),
+                Op::new(EntryCounter(rejected.clone())),
+                Op::new(EntryCounter(rejected.clone())).submit(),
             ] {
                 assert!(gimmal::is_canceled(&op.await.unwrap_err()));
             }
@@ -844,6 +844,6 @@ fn the_entry_is_requested_once_if_an_operation_starts_and_never_otherwise() {
         Ok(())
     });
     ended.unwrap();
-    assert_eq!((started.get(), refused.get()), (2, 0));
-    assert_eq!(Rc::strong_count(&refused), 1, "the task has ended");
+    assert_eq!((started.get(), rejected.get()), (2, 0));
+    assert_eq!(Rc::strong_count(&rejected), 1, "the task has ended");
 }

@@ -44,7 +44,6 @@ stays!(
     group::Supervised<'static, u8>,
     group::JoinAll<Never>,
     group::RaceAll<Never>,
-    group::RaceArray<Never, 2>,
     group::Wait<Never>,
     op::Op<op::Nop>,
     op::WithDeadline<op::Nop>,

@@ -755,8 +755,8 @@ fn an_interval_is_a_stream_of_its_ticks() {
             let mut ticks = interval_at(first, LONG);
             let scope = gimmal::cancel::Scope::new();
             scope.cancel();
-            let refused = scope.run_any(ticks.next()).await;
-            assert!(matches!(refused, Ok(Some(Err(Canceled)))), "{refused:?}");
+            let rejected = scope.run_any(ticks.next()).await;
+            assert!(matches!(rejected, Ok(Some(Err(Canceled)))), "{rejected:?}");
             assert_eq!(ticks.next().await, Some(Ok(first)));
         });
     });

@@ -30,6 +30,7 @@
 mod aligned;
 mod io_buf;
 mod io_bufs;
+mod lend;
 mod slice;
 
 pub use crate::error::{BufError, BufResult};
@@ -37,6 +38,7 @@ pub use aligned::AlignedBuf;
 pub use io_buf::{IoBuf, IoBufMut};
 pub(crate) use io_buf::{as_room, fill, repeat, truncate};
 pub use io_bufs::{IoBufs, IoBufsMut};
+pub(crate) use lend::{BYTES_MAX, Lend, LendMut, Part, Vectored, need_room, no_room};
 pub use slice::Slice;
 
 use crate::error::register_type;

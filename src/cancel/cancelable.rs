@@ -1,9 +1,9 @@
 //! Futures of other crates, made cancelable as leaves.
 
+use super::opaque_debug;
 use crate::error::Canceled;
 use crate::runtime::{self, Core, Waiting};
 use pin_project_lite::pin_project;
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -80,8 +80,4 @@ impl<F: Future> Future for Cancelable<F> {
     }
 }
 
-impl<F> fmt::Debug for Cancelable<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cancelable").finish_non_exhaustive()
-    }
-}
+opaque_debug! { Cancelable }

@@ -1,7 +1,7 @@
 //! A point where a computation yields and can be canceled.
 
 use crate::error::Canceled;
-use crate::runtime::{self, Core, Refusal, canceled_here, reject_canceled};
+use crate::runtime::{self, Core, Rejection, canceled_here, reject_canceled};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -34,7 +34,7 @@ use std::task::{Context, Poll};
 pub fn checkpoint() -> Checkpoint {
     Checkpoint {
         yielded: false,
-        refusal: Refusal::None,
+        rejection: Rejection::None,
     }
 }
 
@@ -43,7 +43,7 @@ pub fn checkpoint() -> Checkpoint {
 #[must_use = "futures do nothing unless they are awaited"]
 pub struct Checkpoint {
     yielded: bool,
-    refusal: Refusal,
+    rejection: Rejection,
 }
 
 impl Future for Checkpoint {
@@ -51,7 +51,7 @@ impl Future for Checkpoint {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match (self.yielded, runtime::with(Core::is_canceled)) {
-            (false, true) => reject_canceled(&mut self.refusal, context).map(Err),
+            (false, true) => reject_canceled(&mut self.rejection, context).map(Err),
             (false, false) => {
                 self.yielded = true;
                 context.waker().wake_by_ref();

@@ -36,6 +36,7 @@
 mod cancelable;
 mod checkpoint;
 mod deadline;
+mod opaque_debug;
 mod scope;
 mod scoped_poll;
 mod shield;
@@ -45,6 +46,7 @@ pub use crate::error::Canceled;
 pub use cancelable::{Cancelable, cancelable};
 pub use checkpoint::{Checkpoint, checkpoint};
 pub use deadline::deadline;
+pub(crate) use opaque_debug::opaque_debug;
 pub use scope::{RunScope, RunScopeAny, Scope, ScopeHandle};
 pub(crate) use scoped_poll::{Due, ScopedPoll};
 pub use shield::{Shield, shield};

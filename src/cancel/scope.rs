@@ -1,8 +1,8 @@
 //! Scopes that users open.
 
-use super::{Due, ScopedPoll};
+use super::{Due, ScopedPoll, opaque_debug};
 use crate::error::Canceled;
-use crate::runtime::{self, Mirror};
+use crate::runtime::{self, Core, Mirror};
 use crate::scope::{CANCELED, NEVER, ScopeKind};
 use crate::sys::Instant;
 use crate::table::Key;
@@ -24,7 +24,7 @@ use std::task::{Context, Poll, Waker};
 /// - A canceled scope stays canceled until it is left: every wait in it ends with [`Canceled`], not only the first.
 ///   (asyncio throws `CancelledError` into a task once; a task that catches it may wait again.) To clean up with
 ///   awaits, use a [`shield`](super::shield()).
-/// - Once `cancel` is called, the next wait is refused, also in the poll that made the call. Operations in progress are
+/// - Once `cancel` is called, the next wait is rejected, also in the poll that made the call. Operations in progress are
 ///   asked to stop, and return their result if they completed first.
 /// - A task or a child that was spawned, but has not started when it is canceled, runs to its first wait, which ends
 ///   with `Canceled`. (asyncio never starts it.)
@@ -49,10 +49,12 @@ use std::task::{Context, Poll, Waker};
 /// })
 /// # }
 /// ```
+#[derive(Default)]
 pub struct Scope {
     shared: Rc<ScopeState>,
 }
 
+#[derive(Default)]
 struct ScopeState {
     /// Whether it was canceled from this thread or by its own deadline.
     canceled: Cell<bool>,
@@ -132,23 +134,23 @@ impl ScopeState {
         self.cancel_row();
     }
 
-    /// Cancels the scope's row, if it has one.
+    /// Calls `with` with the scope's row, if it has one.
+    #[inline]
+    fn with_row<T>(&self, with: impl FnOnce(&Core, Key) -> T) -> Option<T> {
+        let (runtime_id, key) = self.row.get()?;
+        Some(with(&*runtime::reach(runtime_id)?, key))
+    }
+
     fn cancel_row(&self) {
-        if let Some((runtime_id, key)) = self.row.get()
-            && let Some(core) = runtime::reach(runtime_id)
-        {
+        self.with_row(|core, key| {
             self.is_row_canceled.set(true);
             core.cancel_scope(key);
-        }
+        });
     }
 
     /// Mirrors the row's cancellation time to `remote`, if the scope has a row.
     fn show(&self, remote: &Remote) {
-        if let Some((runtime_id, key)) = self.row.get()
-            && let Some(core) = runtime::reach(runtime_id)
-        {
-            core.mirror_scope(key, remote.outlook.clone());
-        }
+        self.with_row(|core, key| core.mirror_scope(key, remote.outlook.clone()));
     }
 
     /// Cancels the scope if its deadline has passed, whether or not its timer has fired.
@@ -170,30 +172,11 @@ impl ScopeState {
     }
 }
 
-impl Default for Scope {
-    fn default() -> Scope {
-        Scope::new()
-    }
-}
-
 impl Scope {
     /// Creates a scope without a deadline, in which nothing runs yet.
     #[must_use]
     pub fn new() -> Scope {
-        Scope {
-            shared: Rc::new(ScopeState {
-                canceled: Cell::new(false),
-                reason: RefCell::new(None),
-                remote: OnceCell::new(),
-                deadline: Cell::new(None),
-                row: Cell::new(None),
-                is_row_canceled: Cell::new(false),
-                entered: Cell::new(false),
-                left: Cell::new(false),
-                left_canceled: Cell::new(false),
-                caught: Cell::new(false),
-            }),
-        }
+        Scope::default()
     }
 
     /// Creates a scope that is canceled at `deadline`.
@@ -323,11 +306,9 @@ impl Scope {
     pub fn is_canceled(&self) -> bool {
         let shared = &self.shared;
         shared.look_at_clock();
-        shared.was_canceled() || shared.left_canceled.get() || {
-            let open = shared.row.get();
-            let core = open.and_then(|(runtime_id, key)| Some((runtime::reach(runtime_id)?, key)));
-            core.is_some_and(|(core, key)| core.is_scope_over(key))
-        }
+        shared.was_canceled()
+            || shared.left_canceled.get()
+            || shared.with_row(Core::is_scope_over) == Some(true)
     }
 
     /// Whether a wait in the scope was cut short and this scope was the cause: no scope around it was canceled as well.
@@ -360,16 +341,13 @@ impl Scope {
         let shared = &self.shared;
         shared.look_at_clock();
         shared.deadline.set(deadline);
-        if let Some((runtime_id, key)) = shared.row.get()
-            && let Some(core) = runtime::reach(runtime_id)
-        {
+        let in_row = shared.with_row(|core, key| {
             core.limit_scope(key, deadline);
             shared.look_at_clock();
             // The scope's future sets or moves its timer.
             core.wake_scope(key);
-        } else if let Some(remote) = shared.remote.get()
-            && !shared.left.get()
-        {
+        });
+        if let (None, Some(remote), false) = (in_row, shared.remote.get(), shared.left.get()) {
             remote.foresee(deadline);
         }
     }
@@ -380,10 +358,7 @@ impl Scope {
         let shared = &self.shared;
         let remote = shared.remote.get_or_init(|| {
             // The future may be running: the handle wakes it through the scope's waker.
-            let waker = shared.row.get().and_then(|(runtime_id, key)| {
-                let core = runtime::reach(runtime_id)?;
-                core.waker_of_scope(key)
-            });
+            let waker = shared.with_row(Core::waker_of_scope).flatten();
             let remote = Remote {
                 canceled: AtomicBool::new(shared.canceled.get()),
                 outlook: Mirror::default(),
@@ -519,17 +494,12 @@ impl RunState {
     /// Applies what was requested of the scope since its future was last polled.
     #[inline]
     fn look(&mut self, waker: &Waker) {
-        self.take_over_deadline();
-        if self.shared.remote.get().is_some() {
-            self.keep_waker(waker);
-        }
-    }
-
-    /// Applies a changed deadline.
-    fn take_over_deadline(&mut self) {
         let deadline = self.shared.deadline.get();
         if !self.scoped.is_due(deadline) {
             self.scoped.set_due(deadline.map_or(Due::Never, Due::At));
+        }
+        if self.shared.remote.get().is_some() {
+            self.keep_waker(waker);
         }
     }
 
@@ -625,16 +595,9 @@ impl<F: Future> Future for RunScopeAny<F> {
     }
 }
 
-impl<F> fmt::Debug for RunScopeAny<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunScopeAny").finish_non_exhaustive()
-    }
-}
-
 pin_project! {
     /// The future of [`Scope::run`].
     #[must_use = "futures do nothing unless they are awaited"]
-    #[derive(Debug)]
     pub struct RunScope<F> {
         #[pin]
         inner: RunScopeAny<F>,
@@ -655,3 +618,5 @@ where
             .map(|ended| ended.unwrap_or_else(|canceled| Err(canceled.into())))
     }
 }
+
+opaque_debug! { RunScope RunScopeAny }

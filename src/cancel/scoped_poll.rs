@@ -25,6 +25,8 @@ pub(crate) struct ScopedPoll {
     probe: Option<Arc<WakeProbe>>,
     /// The number of consecutive polls in which the future woke itself and waited for nothing of this runtime.
     self_wakes: u32,
+    /// Polls in which a leaf was rejected while the scope was canceled.
+    rejections: u32,
     _local: Local,
 }
 
@@ -62,6 +64,7 @@ impl ScopedPoll {
             alarm: None,
             probe: None,
             self_wakes: 0,
+            rejections: 0,
             _local: PhantomData,
         }
     }
@@ -98,7 +101,7 @@ impl ScopedPoll {
         if self.due != Due::Never {
             self.look_at_deadline(&core, key, context.waker());
         }
-        let refusals = core.refusals();
+        let before = core.rejections();
         let polled = match &self.probe {
             None => future.poll(context),
             Some(probe) => {
@@ -107,14 +110,11 @@ impl ScopedPoll {
                 future.poll(&mut Context::from_waker(&waker))
             }
         };
+        let was_rejected = self.count_rejections(&core, before);
         match polled {
             Poll::Ready(output) => Poll::Ready(Some(output)),
             Poll::Pending if !core.is_canceled() => Poll::Pending,
-            Poll::Pending => {
-                // A refused leaf has woken its task.
-                let was_refused = core.refusals() != refusals;
-                self.poll_canceled(&core, key, was_refused, context.waker())
-            }
+            Poll::Pending => self.poll_canceled(&core, key, was_rejected, context.waker()),
         }
     }
 
@@ -132,9 +132,23 @@ impl ScopedPoll {
             core: &core,
             before: core.enter_scope(key, context.waker()),
         };
+        let before = core.rejections();
         let polled = future.poll(context);
-        core.lift_refusals(key);
+        self.count_rejections(&core, before);
         polled
+    }
+
+    /// Counts a poll in which a leaf was rejected. Returns whether this was one.
+    #[inline]
+    fn count_rejections(&mut self, core: &Core, before: u64) -> bool {
+        let was_rejected = core.rejections() != before;
+        if was_rejected {
+            match core.is_canceled() {
+                true => self.rejections = self.rejections.saturating_add(1),
+                false => core.forget_rejections(before),
+            }
+        }
+        was_rejected
     }
 
     /// Cancels the scope. The future must be polled after that.
@@ -151,15 +165,12 @@ impl ScopedPoll {
         &mut self,
         core: &Core,
         key: Key,
-        was_refused: bool,
+        was_rejected: bool,
         waker: &Waker,
     ) -> Poll<Option<T>> {
-        if core.is_scope_parked(key) {
-            self.self_wakes = 0;
-            return Poll::Pending;
-        }
-        if !core.is_scope_spent(key) {
-            if was_refused || core.is_scope_busy(key) {
+        if !core.is_scope_spent(key, self.rejections) {
+            // A rejected leaf has woken its task.
+            if was_rejected || core.is_scope_parked(key) || core.is_scope_busy(key) {
                 self.self_wakes = 0;
                 return Poll::Pending;
             }
@@ -180,7 +191,7 @@ impl ScopedPoll {
         // Attribute the drop, because the future has no error of its own to do so.
         core.attribute_canceled();
         // A loop that awaits something foreign again and again is a loop that ignores the cancel, too.
-        core.count_refusal();
+        core.count_rejection();
         Poll::Ready(None)
     }
 
@@ -247,10 +258,7 @@ impl ScopedPoll {
         let Some((runtime_id, key)) = self.open.take() else {
             return false;
         };
-        runtime::reach(runtime_id).is_some_and(|core| {
-            core.pass_refusals_on(key);
-            core.close_scope(key)
-        })
+        runtime::reach(runtime_id).is_some_and(|core| core.close_scope(key))
     }
 }
 

@@ -1,9 +1,8 @@
 //! Shields, which keep outer cancellation out.
 
-use super::ScopedPoll;
+use super::{ScopedPoll, opaque_debug};
 use crate::scope::ScopeKind;
 use pin_project_lite::pin_project;
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -75,8 +74,4 @@ impl<F: Future> Future for Shield<F> {
     }
 }
 
-impl<F> fmt::Debug for Shield<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shield").finish_non_exhaustive()
-    }
-}
+opaque_debug! { Shield }

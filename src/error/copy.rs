@@ -1,5 +1,6 @@
 //! The error of a copy.
 
+use super::BufError;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -24,67 +25,56 @@ use std::io;
 /// })
 /// # }
 /// ```
-pub struct CopyError {
-    error: io::Error,
-    copied: u64,
-    unwritten: Vec<u8>,
-}
+pub struct CopyError(BufError<Vec<u8>>);
 
 impl CopyError {
     pub(crate) fn new(error: io::Error, copied: u64, unwritten: Vec<u8>) -> CopyError {
-        CopyError {
-            error,
-            copied,
-            unwritten,
-        }
+        // Supported platforms have 64 bits.
+        CopyError(BufError::new(error, unwritten).with_transferred(copied as usize))
     }
 
     /// Returns the cause.
     #[must_use]
     pub fn error(&self) -> &io::Error {
-        &self.error
+        self.0.error()
     }
 
     /// Returns the kind of the cause.
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
-        self.error.kind()
+        self.0.kind()
     }
 
     /// Returns the number of bytes that were read and written. A buffered writer may still hold some of them until its
     /// next flush.
     #[must_use]
     pub fn copied(&self) -> u64 {
-        self.copied
+        self.0.transferred() as u64
     }
 
     /// Returns bytes that were read and not written, if the reader did not take them back. They precede what the reader
     /// returns next.
     #[must_use]
     pub fn unwritten(&self) -> &[u8] {
-        &self.unwritten
+        self.0.buf()
     }
 
     /// Returns the cause, and the bytes that were read and not written.
     #[must_use]
     pub fn into_parts(self) -> (io::Error, Vec<u8>) {
-        (self.error, self.unwritten)
+        self.0.into_parts()
     }
 }
 
 impl From<CopyError> for io::Error {
     fn from(error: CopyError) -> io::Error {
-        error.error
+        error.0.into_error()
     }
 }
 
 impl fmt::Display for CopyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.copied {
-            0 => write!(f, "{}", self.error),
-            1 => write!(f, "{} (after 1 byte)", self.error),
-            copied => write!(f, "{} (after {copied} bytes)", self.error),
-        }
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
@@ -92,16 +82,15 @@ impl fmt::Display for CopyError {
 impl fmt::Debug for CopyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CopyError")
-            .field("error", &self.error)
-            .field("copied", &self.copied)
-            .field("unwritten", &self.unwritten.len())
+            .field("error", self.error())
+            .field("copied", &self.copied())
+            .field("unwritten", &self.unwritten().len())
             .finish()
     }
 }
 
-/// The `io::Error` itself is the source: what it wraps is found only through `io::Error::get_ref`.
 impl Error for CopyError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.error)
+        self.0.source()
     }
 }

@@ -126,25 +126,22 @@ impl<E, T> GroupError<E, T> {
     ) -> Result<T, GroupError<E, T>> {
         match output {
             Some(output) if failures.is_empty() && !cut_off => Ok(output),
-            output => {
-                register_type::<GroupError<E, T>>();
-                Err(GroupError(Box::new(Fields {
-                    failures,
-                    cut_off,
-                    reason,
-                    output,
-                })))
-            }
+            output => Err(GroupError::new(failures, cut_off, reason, output)),
         }
     }
 
-    fn new(failures: Failures<E>, reason: Option<String>) -> GroupError<E, T> {
+    fn new(
+        failures: Failures<E>,
+        cut_off: bool,
+        reason: Option<String>,
+        output: Option<T>,
+    ) -> GroupError<E, T> {
         register_type::<GroupError<E, T>>();
         GroupError(Box::new(Fields {
             failures,
-            cut_off: false,
+            cut_off,
             reason,
-            output: None,
+            output,
         }))
     }
 
@@ -265,7 +262,8 @@ impl<E, T> GroupError<E, T> {
     #[doc(hidden)]
     pub fn into_error<O>(self, ask: Ask<O>, hold: Hold<O>) -> O
     where
-        O: From<E> + From<io::Error>,
+        E: Into<O>,
+        O: From<io::Error>,
     {
         let Fields {
             failures, reason, ..
@@ -276,7 +274,7 @@ impl<E, T> GroupError<E, T> {
             rest,
             canceled,
             ..
-        } = failures.settle(O::from, asked);
+        } = failures.settle(Into::into, asked);
         let Some(first) = first else {
             return O::from(cancellation(reason));
         };
@@ -299,7 +297,7 @@ impl<E, T> GroupError<E, T> {
                     canceled: held(canceled),
                     unsure: Vec::new(),
                 };
-                let all = GroupError::<Held>::new(failures, reason);
+                let all = GroupError::<Held>::new(failures, false, reason, None);
                 O::from(io::Error::new(kind, all))
             }
             Err(first) => first,
@@ -313,7 +311,12 @@ type Held = Box<dyn Error + Send + Sync>;
 fn cancellation(reason: Option<String>) -> io::Error {
     match reason {
         None => Canceled.into(),
-        reason => io::Error::other(GroupError::<Held>::new(Failures::new(), reason)),
+        reason => io::Error::other(GroupError::<Held>::new(
+            Failures::new(),
+            false,
+            reason,
+            None,
+        )),
     }
 }
 
@@ -391,24 +394,12 @@ impl<E, T> Wraps for GroupError<E, T> {
 
 impl<E: Into<io::Error>, T> From<GroupError<E, T>> for io::Error {
     fn from(error: GroupError<E, T>) -> io::Error {
-        let Fields {
-            failures, reason, ..
-        } = *error.0;
-        let asked = |error: &io::Error| Some(is_canceled(error));
-        let failures = failures.settle(Into::into, asked);
-        match &failures.first {
-            None => cancellation(reason),
-            Some(first) if !failures.rest.is_empty() => {
-                let kind = first.kind();
-                io::Error::new(kind, GroupError::<io::Error>::new(failures, reason))
-            }
-            Some(_) => failures.first.unwrap_or_else(|| Canceled.into()),
-        }
+        error.into_error(|error| Some(error), |error| Ok(error.into()))
     }
 }
 
 impl<E, T> From<Canceled> for GroupError<E, T> {
     fn from(_: Canceled) -> GroupError<E, T> {
-        GroupError::new(Failures::new(), None)
+        GroupError::new(Failures::new(), false, None, None)
     }
 }

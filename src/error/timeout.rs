@@ -128,14 +128,15 @@ impl<E> TimeoutError<E> {
     #[doc(hidden)]
     pub fn into_error<O>(self, ask: Ask<O>, hold: Hold<O>) -> O
     where
-        O: From<E> + From<io::Error>,
+        E: Into<O>,
+        O: From<io::Error>,
     {
         let timeout: io::Error = match self.0 {
-            TimeoutErrorKind::Failed(inner) => return O::from(inner),
+            TimeoutErrorKind::Failed(inner) => return inner.into(),
             TimeoutErrorKind::Canceled => Canceled.into(),
             TimeoutErrorKind::Elapsed(None) => Elapsed.into(),
             TimeoutErrorKind::Elapsed(Some(inner)) => {
-                let inner = O::from(inner);
+                let inner: O = inner.into();
                 if ask(&inner).is_some_and(|error| !is_canceled(error)) {
                     return inner;
                 }
@@ -189,19 +190,7 @@ impl<E> Wraps for TimeoutError<E> {
 
 impl<E: Into<io::Error>> From<TimeoutError<E>> for io::Error {
     fn from(error: TimeoutError<E>) -> io::Error {
-        error
-            .map(Into::into)
-            .into_error(|error| Some(error), |error| Ok(error.into()))
-    }
-}
-
-impl<E> TimeoutError<E> {
-    fn map<O>(self, into: impl FnOnce(E) -> O) -> TimeoutError<O> {
-        TimeoutError::new(match self.0 {
-            TimeoutErrorKind::Elapsed(inner) => TimeoutErrorKind::Elapsed(inner.map(into)),
-            TimeoutErrorKind::Failed(inner) => TimeoutErrorKind::Failed(into(inner)),
-            TimeoutErrorKind::Canceled => TimeoutErrorKind::Canceled,
-        })
+        error.into_error(|error| Some(error), |error| Ok(error.into()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! An open file.
 
 use super::OpenOptions;
-use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, truncate};
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, Part, truncate};
 use crate::io::{AsyncRead, GROWTH_MIN, grow};
 use crate::op::{
     Fsync, Offset, Op, Read, ReadVectored, SharedFd, Write, WriteVectored, busy, check_room,
@@ -10,7 +10,6 @@ use crate::op::{
 use crate::runtime::proceed_with;
 use crate::sys::Descriptor;
 use std::io::{self, Seek};
-use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -432,7 +431,8 @@ impl File {
         let mut buf = check_room(buf, len).await?;
         let mut done = 0;
         while done < len {
-            let read = Read::part(self.fd.clone(), buf, done..len, place(offset, done));
+            let lent = Part::of_room(buf, done..len);
+            let read = Read::lent(self.fd.clone(), lent, place(offset, done));
             buf = count_read(read.await, &mut done, len, "file")?;
         }
         if len == 0 {
@@ -511,7 +511,8 @@ impl File {
         }
         let mut done = 0;
         while done < len {
-            let write = Write::part(self.fd.clone(), buf, done..len, place(offset, done));
+            let lent = Part::of_contents(buf, done..len);
+            let write = Write::lent(self.fd.clone(), lent, place(offset, done));
             buf = count_written(write.await, &mut done)?;
         }
         Ok(buf)
@@ -616,8 +617,9 @@ impl File {
             {
                 return Err(BufError::new(error, buf).with_transferred(done));
             }
-            let part = part_to_fill(&buf);
-            let read = Read::part(self.fd.clone(), buf, part, Offset::At(done as u64));
+            let part = buf.len()..buf.capacity();
+            let lent = Part::of_room(buf, part);
+            let read = Read::lent(self.fd.clone(), lent, Offset::At(done as u64));
             match read.await {
                 Ok((0, back)) => return Ok((done, back)),
                 Ok((_, back)) => buf = back,
@@ -799,8 +801,4 @@ fn place(offset: Option<u64>, done: usize) -> Offset {
         Some(offset) => Offset::At(offset.saturating_add(done as u64)),
         None => Offset::cursor(),
     }
-}
-
-fn part_to_fill(buf: &Vec<u8>) -> Range<usize> {
-    buf.len()..buf.capacity()
 }

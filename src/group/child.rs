@@ -2,7 +2,7 @@
 
 use super::child_set::{ChildResult, ChildSet};
 use crate::error::{Canceled, JoinError};
-use crate::runtime::{self, Refusal, canceled_here, reject_canceled};
+use crate::runtime::{self, Rejection, canceled_here, reject_canceled};
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::fmt;
@@ -19,8 +19,8 @@ pub(super) struct ChildHandle<'scope, O> {
     /// The key of the child, until the result is taken.
     key: Option<Key>,
     /// Whether the group was closed when the child was spawned, and the handle has yet to return that.
-    is_refused: bool,
-    refusal: Refusal,
+    is_late: bool,
+    rejection: Rejection,
     /// Whether the wait is registered in a scope.
     waits: bool,
     _scope: PhantomData<Invariant<'scope>>,
@@ -39,8 +39,8 @@ impl<'scope, O> ChildHandle<'scope, O> {
         ChildHandle {
             children,
             key,
-            is_refused: key.is_none(),
-            refusal: Refusal::None,
+            is_late: key.is_none(),
+            rejection: Rejection::None,
             waits: false,
             _scope: PhantomData,
             _output: PhantomData,
@@ -73,9 +73,9 @@ impl<'scope, O> ChildHandle<'scope, O> {
     #[inline]
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<O, JoinError>> {
         let Some(key) = self.key else {
-            let is_refused = std::mem::take(&mut self.is_refused);
+            let is_late = std::mem::take(&mut self.is_late);
             assert!(
-                is_refused,
+                is_late,
                 "the handle of a child was polled after it had given its end"
             );
             return Poll::Ready(Err(self.dropped()));
@@ -119,7 +119,7 @@ impl<'scope, O> ChildHandle<'scope, O> {
         }
         match std::mem::take(&mut self.waits) {
             true => Poll::Ready(canceled_here(&core)),
-            false => reject_canceled(&mut self.refusal, context),
+            false => reject_canceled(&mut self.rejection, context),
         }
     }
 

@@ -118,8 +118,8 @@ pub(super) struct ChildSet {
     keeps_panics: bool,
     /// Whether the child that is being polled has failed; the group has yet to judge that.
     pub(super) failed: Cell<bool>,
-    /// Whether a leaf was refused in the group, because it was canceled.
-    pub(super) refused: Cell<bool>,
+    /// Whether a leaf was rejected in the group, because it was canceled.
+    pub(super) rejected: Cell<bool>,
     /// Wakers of those waiting for a child to end.
     watchers: RefCell<WaitQueue<Waker>>,
 }
@@ -185,7 +185,7 @@ impl ChildSet {
             notified: Cell::new(false),
             keeps_panics,
             failed: Cell::new(false),
-            refused: Cell::new(false),
+            rejected: Cell::new(false),
             watchers: RefCell::default(),
         };
         let origin = Origin {
@@ -421,6 +421,7 @@ impl ChildSet {
             };
             *first = false;
             core.count_poll();
+            let rejections = core.rejections();
             let waker = core.enter_task(ready);
             let context = &mut Context::from_waker(&waker);
             let key = ready.key;
@@ -455,7 +456,7 @@ impl ChildSet {
                 }
                 continue;
             }
-            if core.is_canceled() && core.should_drop_canceled(key) {
+            if core.is_canceled() && core.should_drop_canceled(key, rejections) {
                 return StopReason::Ended(EndKind::Dropped);
             }
             if core.was_attributed() {
@@ -666,7 +667,11 @@ impl ChildSet {
         }
         let waker = core.tasks().close_child_set(self.set);
         runtime::drop_waker(waker);
-        core.close_scope_of_group(self.scope, self.refused.get());
+        if self.rejected.get() && core.is_canceled_from_outside(self.scope) {
+            // A loop that opens a group each time ends, too.
+            core.count_rejection();
+        }
+        core.close_scope(self.scope);
     }
 
     /// Called when a child's handle is dropped. Drops the child's result, if it has ended.

@@ -113,27 +113,19 @@ mod group;
 mod child;
 mod child_cell;
 mod child_set;
-mod join;
 mod map;
 mod nursery;
 mod outcome;
-mod race;
-mod select;
-mod sub_wakers;
 mod supervise;
-mod try_join;
-mod wait;
 
+pub use crate::concurrent::{
+    Join, JoinAll, Race, RaceAll, Raced, Select, Select2, Select3, Select4, Select5, Select6,
+    Select7, Select8, Selecting, TryJoin, TryJoined, Wait, Within, join, join_all, race, select,
+    try_join, try_join_all, wait,
+};
 pub use crate::error::GroupError;
 pub use child::{Child, ChildId, Supervised};
 pub use group::{Group, group};
-pub use join::{Join, JoinAll, join, join_all};
 pub use map::map;
 pub use outcome::{Outcome, Report};
-pub use race::{Race, RaceAll, RaceArray, Raced, race};
-pub use select::{
-    Select, Select2, Select3, Select4, Select5, Select6, Select7, Select8, Selecting, select,
-};
 pub use supervise::{Supervisor, supervise};
-pub use try_join::{TryJoin, TryJoined, try_join, try_join_all};
-pub use wait::{Wait, Within, wait};

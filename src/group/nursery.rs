@@ -247,10 +247,12 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
     fn poll(&self, body: &mut dyn Body, context: &mut Context<'_>) -> Poll<()> {
         let core = runtime::hold_own(self.children.runtime_id);
         self.children.begin(&core, context.waker());
-        let refusals = core.refusals();
+        let rejections = core.rejections();
         let polled = self.poll_begun(&core, body, context);
-        if core.refusals() != refusals {
-            self.children.refused.set(true);
+        if core.rejections() != rejections {
+            // Each child was counted by itself.
+            core.forget_rejections(rejections);
+            self.children.rejected.set(true);
         }
         self.children.end(&core, context.waker());
         polled

@@ -1,8 +1,8 @@
 //! Copying in both directions between two streams.
 
 use super::{AsyncRead, AsyncWrite, Split, copy_with};
+use crate::concurrent::try_join;
 use crate::error::{Canceled, CopyBidirectionalError, CopyDirection, CopyError};
-use crate::group::try_join;
 use std::cell::{Cell, RefCell};
 
 /// Copies in both directions between two streams until both have ended, and returns the numbers of bytes from `a` to

@@ -2,8 +2,7 @@
 //! ready at once.
 
 use super::{AsyncRead, AsyncWrite};
-use crate::buf::{self, BufError, BufResult, IoBuf, IoBufMut};
-use crate::op::no_room;
+use crate::buf::{self, BufError, BufResult, IoBuf, IoBufMut, no_room};
 use crate::runtime::proceed_with;
 use std::future::ready;
 use std::io::{BufRead, Cursor, Empty, Read, Repeat, Result, Sink, Write};

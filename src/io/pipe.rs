@@ -6,8 +6,8 @@ use crate::op::{
     FdOwner, Op, OpenAt, Recv, RecvVectored, Send, SendVectored, SharedFd, Stream, StreamKind,
     fd_type, recv_exact, send_all,
 };
+use crate::runtime::pool::spawn_blocking;
 use crate::runtime::ready_err;
-use crate::runtime::task::spawn_blocking;
 use crate::sys::{c_path, make_fifo, with_context, with_path};
 use std::io;
 use std::os::fd::OwnedFd;

@@ -369,7 +369,7 @@ impl NextAccepted<'_> {
                     return Poll::Ready(Err(canceled.into()));
                 }
             }
-            // A wait that begins in a canceled scope is refused, whether a connection is ready or not (C2).
+            // A wait that begins in a canceled scope is rejected, whether a connection is ready or not (C2).
             if !self.wait.has_begun() && runtime::with(Core::is_canceled) {
                 let canceled = self.wait.leaf.poll(context);
                 return canceled.map(|canceled| Err(canceled.into()));
@@ -486,35 +486,5 @@ impl NextAccepted<'_> {
             }
         }
         Ok(true)
-    }
-}
-
-/// The connections of a listener, in order. The wait for the next one continues between polls.
-#[derive(Debug)]
-pub(super) struct Arrivals<'a> {
-    accepting: &'a Accepting,
-    next: Option<NextAccepted<'a>>,
-}
-
-impl Arrivals<'_> {
-    pub(super) fn new(accepting: &Accepting) -> Arrivals<'_> {
-        Arrivals {
-            accepting,
-            next: None,
-        }
-    }
-
-    /// Waits for the next connection. The wait ends when the future is dropped.
-    pub(super) async fn next(&mut self) -> io::Result<Accepted> {
-        self.next = None;
-        self.accepting.next(AcceptMode::OneByOne).await
-    }
-
-    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        let begin = || self.accepting.next(AcceptMode::OneByOne);
-        let next = self.next.get_or_insert_with(begin);
-        let accepted = ready!(Pin::new(next).poll(context));
-        self.next = None;
-        Poll::Ready(accepted)
     }
 }

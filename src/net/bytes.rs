@@ -182,8 +182,8 @@ macro_rules! byte_stream {
                 AsyncRead::read_append(&mut &*self, buf).await
             }
 
-            /// Receives into several buffers in order: `readv(2)`. As in std, only the first 1024 buffers are filled;
-            /// the others get a length of 0.
+            /// Receives into several buffers in order: `recvmsg(2)`. As in std, only the first 1024 buffers are
+            /// filled; the others get a length of 0.
             ///
             /// ```
             /// # fn main() -> std::io::Result<()> {

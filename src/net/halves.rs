@@ -5,7 +5,6 @@ use crate::io::{AsyncRead, AsyncWrite};
 use crate::op::Outlet;
 use std::fmt;
 use std::io;
-use std::ops::Deref;
 use std::rc::Rc;
 
 /// The borrowed read half of a stream, returned by [`TcpStream::split`](super::TcpStream::split) and
@@ -80,6 +79,7 @@ pub(super) fn halves<S>(stream: &S) -> (ReadHalf<'_, S>, WriteHalf<'_, S>) {
 /// })
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct OwnedReadHalf<S>(Rc<S>);
 
 /// The owned write half of a stream, returned by [`TcpStream::into_split`](super::TcpStream::into_split) and
@@ -184,6 +184,14 @@ impl<S: EndOutput> Drop for OwnedWriteHalf<S> {
 
 macro_rules! half {
     (read: $($type:ty)+) => {$(
+        impl<S> $type {
+            /// Returns the whole stream.
+            #[must_use]
+            pub fn stream(&self) -> &S {
+                &self.0
+            }
+        }
+
         impl<S> AsyncRead for $type
         where
             for<'s> &'s S: AsyncRead,
@@ -205,7 +213,15 @@ macro_rules! half {
             }
         }
     )+};
-    (write: $($type:ty)+) => {$(
+    (write: $($type:ty, $stream:tt;)+) => {$(
+        impl<S: EndOutput> $type {
+            /// Returns the whole stream.
+            #[must_use]
+            pub fn stream(&self) -> &S {
+                &self.$stream
+            }
+        }
+
         impl<S: EndOutput> AsyncWrite for $type
         where
             for<'s> &'s S: AsyncWrite,
@@ -234,45 +250,7 @@ macro_rules! half {
 }
 
 half! { read: ReadHalf<'_, S> OwnedReadHalf<S> }
-half! { write: WriteHalf<'_, S> OwnedWriteHalf<S> }
-
-impl<S> ReadHalf<'_, S> {
-    /// Returns the whole stream.
-    #[must_use]
-    pub fn stream(&self) -> &S {
-        self.0
-    }
-}
-
-impl<S> WriteHalf<'_, S> {
-    /// Returns the whole stream.
-    #[must_use]
-    pub fn stream(&self) -> &S {
-        self.0
-    }
-}
-
-impl<S> OwnedReadHalf<S> {
-    /// Returns the whole stream.
-    #[must_use]
-    pub fn stream(&self) -> &S {
-        self.0.deref()
-    }
-}
-
-impl<S: EndOutput> OwnedWriteHalf<S> {
-    /// Returns the whole stream.
-    #[must_use]
-    pub fn stream(&self) -> &S {
-        self.stream.deref()
-    }
-}
-
-impl<S: fmt::Debug> fmt::Debug for OwnedReadHalf<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("OwnedReadHalf").field(&self.0).finish()
-    }
-}
+half! { write: WriteHalf<'_, S>, 0; OwnedWriteHalf<S>, stream; }
 
 impl<S: EndOutput + fmt::Debug> fmt::Debug for OwnedWriteHalf<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

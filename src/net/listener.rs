@@ -1,11 +1,10 @@
-//! The trait of listeners of every kind.
+//! The trait of listeners of every kind, and what listening sockets have in common.
 
-use super::TcpListener;
-use super::accepting::AcceptMode;
-use super::tcp::{TcpStream, connection};
 use std::fmt::Debug;
 use std::io;
-use std::net::SocketAddr;
+
+/// The number of connections that the kernel queues until they are accepted, as in std.
+pub(super) const BACKLOG: i32 = 128;
 
 /// A source of connections, as [`serve`](super::serve()) takes it.
 ///
@@ -77,7 +76,8 @@ pub trait Listener {
     ///
     /// # Errors
     ///
-    /// Those of the type, for sockets those of [`TcpListener::accept`]; [`Canceled`](crate::Canceled).
+    /// Those of the type, for sockets those of [`TcpListener::accept`](super::TcpListener::accept);
+    /// [`Canceled`](crate::Canceled).
     ///
     /// # Cancel safety
     ///
@@ -155,19 +155,275 @@ pub trait Listener {
     }
 }
 
-impl Listener for TcpListener {
-    type Stream = TcpStream;
-    type Addr = SocketAddr;
+/// Generates what listening sockets have in common, for a type with a field `accepting: Accepting` and a function
+/// `new(OwnedFd)`. The module has a function `connection(Accepted) -> io::Result<($stream, SocketAddr)>`.
+macro_rules! stream_listener {
+    (
+        $type:ident of $stream:ident, $incoming:ident, from $std:ty,
+        $(#[$accept:meta])* accept, $(#[$from:meta])* from
+    ) => {
+        impl $type {
+            $(#[$accept])*
+            ///
+            /// If no descriptor is left for the connection (`EMFILE`, `ENFILE`), or no memory, this waits and tries
+            /// again, and reports [`Fault::AcceptPaused`](crate::runtime::Fault::AcceptPaused) to the hook, once.
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::{TcpListener, TcpStream};
+            /// use std::time::Duration;
+            ///
+            /// gimmal::run(async {
+            ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+            ///     // Nobody connects.
+            ///     let accepted = gimmal::timeout(Duration::from_millis(1), listener.accept()).await;
+            ///     assert!(gimmal::is_timeout(&accepted.unwrap_err()));
+            ///     // The listener has lost nothing.
+            ///     let client = TcpStream::connect(listener.local_addr()?).await?;
+            ///     let (_server, peer) = listener.accept().await?;
+            ///     assert_eq!(peer, client.local_addr()?);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// `InvalidInput` for a socket that does not listen, `PermissionDenied` if a firewall forbids it:
+            /// `accept(2)`, with the address. Shortages are retried (see above), and failures of the connection itself
+            /// are skipped. [`Canceled`](crate::Canceled). The listener stays usable.
+            ///
+            /// # Cancel safety
+            ///
+            /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
+            // Test: tests/listening.rs
+            pub async fn accept(&self) -> io::Result<($stream, SocketAddr)> {
+                connection(self.accepting.next(AcceptMode::OneByOne).await?)
+            }
 
-    fn accept(&self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> {
-        self.accept()
-    }
+            /// Returns the connections as a stream. Each is accepted when the stream is polled for it, as by
+            /// [`accept`](Self::accept).
+            #[must_use]
+            pub fn incoming(&self) -> $incoming<'_> {
+                $incoming {
+                    listener: self,
+                    next: None,
+                }
+            }
 
-    async fn accept_ahead(&self, ahead: u32) -> io::Result<(TcpStream, SocketAddr)> {
-        connection(self.accepting().next(AcceptMode::Ahead(ahead)).await?)
-    }
+            /// Accepts connections and runs a handler for each until it is stopped, then lets the open connections
+            /// finish: see [`net::serve`](crate::net::serve()).
+            ///
+            /// ```no_run
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::TcpListener;
+            ///
+            /// gimmal::run(async {
+            ///     let listener = TcpListener::bind("127.0.0.1:7777").await?;
+            ///     let served = listener
+            ///         .serve(async |stream, _peer| stream.write_all("hello\n").await)
+            ///         .until(gimmal::signal::ctrl_c())
+            ///         .await?;
+            ///     println!("served {} connections", served.accepted);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            pub fn serve<H, R>(&self, handler: H) -> Serve<'_, Self, H, Pending<()>>
+            where
+                H: AsyncFn($stream, SocketAddr) -> R,
+                R: Report,
+            {
+                serve(self, handler)
+            }
 
-    fn pause(&self) -> impl Future<Output = io::Result<()>> {
-        self.accepting().stop()
-    }
+            /// Converts the listener into a std listener over the same socket, which can be passed to another thread or
+            /// process.
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::{TcpListener, TcpStream};
+            ///
+            /// gimmal::run(async {
+            ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+            ///     let address = listener.local_addr()?;
+            ///     let listener = listener.into_std().await?;
+            ///     let thread = std::thread::spawn(move || listener.accept());
+            ///     let client = TcpStream::connect(address).await?;
+            ///     let accepted = gimmal::task::spawn_blocking(move || thread.join()).await?;
+            ///     let (_server, peer) = accepted.expect("the thread does not panic")?;
+            ///     assert_eq!(peer, client.local_addr()?);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// `ResourceBusy` if a connection that was accepted ahead ([`Serve::accept_ahead`]) has not been taken:
+            /// accept it, then try again; [`Canceled`](crate::Canceled). The error contains the listener.
+            ///
+            /// # Cancel safety
+            ///
+            /// Dropping the wait drops the listener, with the connections in its queue. After a cancel, the error
+            /// contains it.
+            // Test: tests/listening.rs
+            pub async fn into_std(self) -> Result<$std, BufError<$type>> {
+                match self.accepting.into_descriptor().await {
+                    Ok(descriptor) => Ok(descriptor.into_owned().into()),
+                    Err((error, accepting)) => Err(BufError::new(error, $type { accepting })),
+                }
+            }
+
+            /// Stops listening, and waits until no operation of this listener is left in the kernel. Closes connections
+            /// that were accepted ahead and not taken. Dropping a listener does the same, but does not report errors.
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::TcpListener;
+            ///
+            /// gimmal::run(async {
+            ///     let listener = TcpListener::bind("127.0.0.3:0").await?;
+            ///     let address = listener.local_addr()?;
+            ///     listener.close().await?;
+            ///     // The address is free.
+            ///     assert_eq!(TcpListener::bind(address).await?.local_addr()?, address);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// [`Canceled`](crate::Canceled), after which the listener closes in the background.
+            ///
+            /// # Cancel safety
+            ///
+            /// The listener closes even after a cancel or a drop, in the background.
+            // Test: tests/listening.rs
+            pub async fn close(self) -> io::Result<()> {
+                self.accepting.close().await
+            }
+
+            /// Creates a listener from a std listener.
+            #[must_use]
+            pub fn from_std(listener: $std) -> $type {
+                $type::new(listener.into())
+            }
+        }
+
+        impl Listener for $type {
+            type Stream = $stream;
+            type Addr = SocketAddr;
+
+            fn accept(&self) -> impl Future<Output = io::Result<($stream, SocketAddr)>> {
+                self.accept()
+            }
+
+            async fn accept_ahead(&self, ahead: u32) -> io::Result<($stream, SocketAddr)> {
+                connection(self.accepting.next(AcceptMode::Ahead(ahead)).await?)
+            }
+
+            fn pause(&self) -> impl Future<Output = io::Result<()>> {
+                self.accepting.stop()
+            }
+        }
+
+        /// The connections of a listener, returned by its `incoming`. It also implements
+        /// [`Stream`](futures_core::Stream), for other crates' combinators; the stream never ends.
+        ///
+        /// ```
+        /// # fn main() -> std::io::Result<()> {
+        /// use futures_util::TryStreamExt;
+        /// use gimmal::net::{TcpListener, TcpStream};
+        ///
+        /// gimmal::run(async {
+        ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+        ///     let address = listener.local_addr()?;
+        ///     let clients = [TcpStream::connect(address).await?, TcpStream::connect(address).await?];
+        ///     let mut incoming = listener.incoming();
+        ///     for client in clients {
+        ///         let Some(server) = incoming.try_next().await? else {
+        ///             unreachable!("the stream never ends");
+        ///         };
+        ///         assert_eq!(server.peer_addr()?, client.local_addr()?);
+        ///     }
+        ///     Ok(())
+        /// })
+        /// # }
+        /// ```
+        ///
+        /// # Cancel safety
+        ///
+        /// No connection is lost when a wait or this value is dropped: connections stay with the listener.
+        // Test: tests/listening.rs
+        #[derive(Debug)]
+        pub struct $incoming<'a> {
+            listener: &'a $type,
+            /// The wait of a poll, which continues with the next poll.
+            next: Option<NextAccepted<'a>>,
+        }
+
+        impl $incoming<'_> {
+            /// Waits for the next connection.
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// use gimmal::net::{TcpListener, TcpStream};
+            ///
+            /// gimmal::run(async {
+            ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+            ///     let address = listener.local_addr()?;
+            ///     let _client = gimmal::spawn(async move {
+            ///         let client = TcpStream::connect(address).await?;
+            ///         client.write_all("hello").await?;
+            ///         std::io::Result::Ok(())
+            ///     });
+            ///     let mut incoming = listener.incoming();
+            ///     let server = incoming.next().await?;
+            ///     assert_eq!(server.read_exact(vec![0; 5], 5).await?, b"hello");
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// Those of the listener's `accept`.
+            ///
+            /// # Cancel safety
+            ///
+            /// No connection is lost: one that arrives for a wait that was canceled or dropped goes to the next wait.
+            // Test: tests/listening.rs
+            pub async fn next(&mut self) -> io::Result<$stream> {
+                self.next = None;
+                self.listener.accept().await.map(|(stream, _)| stream)
+            }
+        }
+
+        impl Stream for $incoming<'_> {
+            type Item = io::Result<$stream>;
+
+            fn poll_next(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+            ) -> Poll<Option<io::Result<$stream>>> {
+                let Self { listener, next } = self.get_mut();
+                let begin = || listener.accepting.next(AcceptMode::OneByOne);
+                let accepted = ready!(Pin::new(next.get_or_insert_with(begin)).poll(context));
+                *next = None;
+                let connected = accepted.and_then(connection);
+                Poll::Ready(Some(connected.map(|(stream, _)| stream)))
+            }
+        }
+
+        fd_type! {
+            $type, self => self.accepting.fd(),
+            from $std,
+            $(#[$from])*
+            fd => $type::new(fd)
+        }
+    };
 }
+
+pub(super) use stream_listener;

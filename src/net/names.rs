@@ -1,7 +1,7 @@
 //! Addresses and host names.
 
+use crate::runtime::pool::spawn_abandonable;
 use crate::runtime::proceed;
-use crate::runtime::task::spawn_abandonable;
 use crate::sys::{interface_index, with_context};
 use socket2::SockAddr;
 use std::ffi::CString;
@@ -133,13 +133,8 @@ impl Host {
 /// Nothing is lost. A lookup that a thread has begun is abandoned: it runs on, but the wait for it ends at once.
 // Test: tests/names.rs
 pub async fn lookup_host(name: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
-    resolve(name).await
-}
-
-/// Returns the addresses, at once unless a name has to be looked up.
-pub(super) async fn resolve(to: impl ToAddrs) -> io::Result<Vec<SocketAddr>> {
     proceed().await?;
-    to.target()?.resolve().await
+    name.target()?.resolve().await
 }
 
 /// Tries the addresses in order, and returns the first success or the last error.
@@ -148,7 +143,7 @@ pub(super) async fn try_each<T>(
     mut attempt: impl FnMut(SocketAddr) -> io::Result<T>,
 ) -> io::Result<T> {
     let mut last = None;
-    for address in resolve(to).await? {
+    for address in lookup_host(to).await? {
         match attempt(address) {
             Ok(done) => return Ok(done),
             Err(error) => last = Some(error),
@@ -256,51 +251,30 @@ impl ToAddrs for &str {
     }
 }
 
-impl ToAddrs for (&str, u16) {
-    fn target(self) -> io::Result<Host> {
-        host(self.0, self.1)
-    }
+macro_rules! targets {
+    ($($type:ty: $to:pat => $target:expr;)+) => {$(
+        impl ToAddrs for $type {
+            fn target(self) -> io::Result<Host> {
+                let $to = self;
+                $target
+            }
+        }
+    )+};
 }
 
-impl ToAddrs for String {
-    fn target(self) -> io::Result<Host> {
-        self.as_str().target()
-    }
-}
-
-impl ToAddrs for (&String, u16) {
-    fn target(self) -> io::Result<Host> {
-        host(self.0, self.1)
-    }
-}
-
-impl ToAddrs for (String, u16) {
-    fn target(self) -> io::Result<Host> {
-        host(&self.0, self.1)
-    }
-}
-
-impl ToAddrs for Host {
-    fn target(self) -> io::Result<Host> {
-        Ok(self)
-    }
-}
-
-impl ToAddrs for &[SocketAddr] {
-    fn target(self) -> io::Result<Host> {
-        Ok(Host::Addrs(self.to_vec()))
-    }
+targets! {
+    String: text => text.as_str().target();
+    (&str, u16): (name, port) => host(name, port);
+    (&String, u16): (name, port) => host(name, port);
+    (String, u16): (name, port) => host(&name, port);
+    Host: host => Ok(host);
+    Vec<SocketAddr>: addrs => Ok(Host::Addrs(addrs));
+    &[SocketAddr]: addrs => Ok(Host::Addrs(addrs.to_vec()));
 }
 
 impl<const N: usize> ToAddrs for [SocketAddr; N] {
     fn target(self) -> io::Result<Host> {
         Ok(Host::Addrs(self.to_vec()))
-    }
-}
-
-impl ToAddrs for Vec<SocketAddr> {
-    fn target(self) -> io::Result<Host> {
-        Ok(Host::Addrs(self))
     }
 }
 

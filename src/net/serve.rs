@@ -2,8 +2,9 @@
 
 use super::Listener;
 use crate::cancel::{Scope, checkpoint, shield};
+use crate::concurrent::race;
 use crate::error::{Canceled, is_canceled};
-use crate::group::{Report, Supervisor, race, supervise};
+use crate::group::{Report, Supervisor, supervise};
 use crate::runtime::{self, Core};
 use crate::time::Instant;
 use std::cell::Cell;
@@ -244,30 +245,14 @@ pub struct Served {
     pub cut_short: u64,
 }
 
-/// The counts while serving.
-#[derive(Debug, Default)]
-struct Counts {
-    accepted: Cell<u64>,
-    failed: Cell<u64>,
-    cut_short: Cell<u64>,
-}
-
-impl Counts {
-    fn served(&self) -> Served {
-        Served {
-            accepted: self.accepted.get(),
-            failed: self.failed.get(),
-            cut_short: self.cut_short.get(),
-        }
-    }
-}
-
-fn count(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
+fn count(served: &Cell<Served>, change: impl FnOnce(&mut Served)) {
+    let mut changed = served.get();
+    change(&mut changed);
+    served.set(changed);
 }
 
 /// A guard for a connection whose handler has not returned.
-struct OpenConnection<'a>(&'a Counts);
+struct OpenConnection<'a>(&'a Cell<Served>);
 
 impl OpenConnection<'_> {
     fn ended(self) {
@@ -278,9 +263,9 @@ impl OpenConnection<'_> {
 /// Counts a connection whose handler panicked, or was canceled and dropped while it waited for another crate's future.
 impl Drop for OpenConnection<'_> {
     fn drop(&mut self) {
-        count(match std::thread::panicking() {
-            true => &self.0.failed,
-            false => &self.0.cut_short,
+        count(self.0, |served| match std::thread::panicking() {
+            true => served.failed += 1,
+            false => served.cut_short += 1,
         });
     }
 }
@@ -307,7 +292,7 @@ where
                 ahead: self.ahead,
                 accepting: Scope::new(),
                 connections: Scope::new(),
-                counts: Counts::default(),
+                served: Cell::default(),
             };
             let stop = serving.stop_when(self.until);
             let raced = race((stop, shield(serving.run()))).await;
@@ -315,7 +300,7 @@ where
             ended.unwrap_or_else(|| Err(Canceled.into()))?;
             match failure.flatten() {
                 Some(message) => Err(io::Error::other(message)),
-                None => Ok(serving.counts.served()),
+                None => Ok(serving.served.get()),
             }
         })
     }
@@ -331,7 +316,7 @@ struct Serving<'l, L, H> {
     accepting: Scope,
     /// Gets its deadline when accepting stops.
     connections: Scope,
-    counts: Counts,
+    served: Cell<Served>,
 }
 
 impl<L, H, R> Serving<'_, L, H>
@@ -387,9 +372,9 @@ where
                 true => self.listener.accept_ahead(self.ahead).await?,
                 false => self.listener.accept().await?,
             };
-            count(&self.counts.accepted);
+            count(&self.served, |served| served.accepted += 1);
             let name = format!("connection of {addr:?}");
-            let open = OpenConnection(&self.counts);
+            let open = OpenConnection(&self.served);
             drop(s.spawn_named(name, self.handle(open, stream, addr)));
         }
     }
@@ -407,11 +392,11 @@ where
             None => Ok(()),
             // The handler's own failure during cleanup counts as a failure, too.
             Some(_) if self.connections.is_canceled() && output.is_canceled() != Some(false) => {
-                count(&self.counts.cut_short);
+                count(&self.served, |served| served.cut_short += 1);
                 Ok(())
             }
             Some(message) => {
-                count(&self.counts.failed);
+                count(&self.served, |served| served.failed += 1);
                 Err(message)
             }
         }

@@ -51,38 +51,28 @@
 //! ```
 
 mod datagram;
-mod deadline;
 mod fd;
-mod fd_owner;
 mod fifo_lock;
 mod file;
 mod future;
-mod idle;
 mod loops;
 mod nop;
 mod operation;
-mod owned_op;
-mod poll;
-mod queue;
 mod socket;
 mod stream;
 
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
 pub use datagram::*;
-pub use deadline::WithDeadline;
-pub use fd::SharedFd;
-pub(crate) use fd::fd_type;
-pub(crate) use fd_owner::FdOwner;
+pub(crate) use fd::{FdOwner, Idle, fd_type};
+pub use fd::{PollAdd, SharedFd};
 pub use file::*;
-pub use future::Op;
-pub(crate) use idle::Idle;
+pub(crate) use future::{Collect, OwnedOp};
+pub use future::{Op, WithDeadline};
 pub(crate) use loops::{
     check_room, count_read, count_written, ended_early, nothing_taken, retry, room_for,
 };
 pub use nop::{Nop, nop};
 pub use operation::{Operation, Readiness};
-pub(crate) use owned_op::{Collect, OwnedOp};
-pub use poll::PollAdd;
 pub(crate) use socket::*;
 pub use stream::*;
 

@@ -129,7 +129,7 @@ fn each_operation_accepts_these_errnos_as_no_effect_and_no_others() {
             SendMessage::new(datagrams(), buf(), None, &[]),
             &[libc::EAGAIN],
         );
-        let fds = SendMessageFds::new(datagrams(), buf(), vec![fd()], None);
+        let fds = SendMessageFds::new(datagrams(), buf(), vec![fd()], Ok(None));
         all.accepts(fds, &[libc::EAGAIN]);
 
         all.accepts_only(&Accept::poll(fd()), &INTERRUPTED);

@@ -259,13 +259,13 @@ macro_rules! operation {
             Err(error)
         }
     };
-    // Gives back the buffer in this field, whatever happens.
-    ($name:literal -> $output:ty, lends $buf:ident) => {
+    // Gives back what this field lends, whatever happens.
+    ($name:expr, lends $lent:ident -> $output:ty) => {
         type Output = $output;
         const NAME: &'static str = $name;
 
         fn fail(self, error: std::io::Error) -> Self::Output {
-            Err(crate::buf::BufError::new(error, self.$buf))
+            Err(crate::buf::BufError::new(error, self.$lent.into_bufs()))
         }
     };
 }

@@ -1,25 +1,23 @@
 //! Builds a runtime and runs a future on it.
 
-use super::core::{Core, Settings};
+use super::core::Core;
 use super::current::{self, Entered};
 use super::fault::{Fault, Hook};
 use super::handle::Handle;
-use super::pool::{Pool, THREADS_MAX};
+use super::pool::THREADS_MAX;
 use super::task::JoinHandle;
-use super::turn::EventFdUnparker;
 use super::turn::Scratch;
 use crate::driver::Driver;
 use crate::error::Canceled;
-use crate::sys::{BufSizes, Caught, FeatureMask, Ring, Sizes};
-use crate::tasks::{Claim, Origin, RuntimeSlot, Tasks};
-use std::cell::RefCell;
+use crate::sys::{BufSizes, Caught, EventFd, FeatureMask, Ring, Sizes};
+use crate::tasks::{Claim, Origin, RuntimeSlot};
 use std::io;
 use std::panic::Location;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Entries of the submission queue: the most that one turn submits in one system call.
@@ -53,18 +51,18 @@ const RECEIVE_BUFFERS: (usize, usize) = (256, 16 << 10);
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
-    name: String,
+    pub(super) name: String,
     entries: u32,
     completion_entries: u32,
-    polls_per_turn: u32,
-    time_per_turn: Duration,
-    blocking_threads: usize,
-    grace: Duration,
-    shutdown: Duration,
+    pub(super) polls_per_turn: u32,
+    pub(super) time_per_turn: Duration,
+    pub(super) blocking_threads: usize,
+    pub(super) grace: Duration,
+    pub(super) shutdown: Duration,
     receive_buffers: (usize, usize),
     cancel_on_ctrl_c: bool,
     mask: FeatureMask,
-    hook: Hook,
+    pub(super) hook: Hook,
 }
 
 impl Builder {
@@ -234,24 +232,15 @@ impl Builder {
     pub fn build(self) -> io::Result<Runtime> {
         let (count, size) = self.receive_buffers;
         let receive_buffers = BufSizes::new(count, size)?;
-        let slot = RuntimeSlot::take(|| Ok(Box::new(EventFdUnparker::new()?)))?;
+        let slot = RuntimeSlot::take(|| Ok(Box::new(EventFd::new()?)))?;
         let sizes = Sizes {
             submission: self.entries,
             completion: self.completion_entries.max(self.entries),
         };
         let ring = Ring::new(sizes, &self.mask)?;
         let driver = Driver::new(ring, slot.descriptor());
-        let tasks = Rc::new(RefCell::new(Tasks::new(slot.number())));
-        let settings = Settings {
-            polls_per_turn: self.polls_per_turn,
-            ns_per_turn: u64::try_from(self.time_per_turn.as_nanos()).unwrap_or(u64::MAX),
-            grace: self.grace,
-            shutdown: self.shutdown,
-            receive_buffers,
-        };
-        let pool = Pool::new(self.blocking_threads, &self.name);
         crate::buf::register_errors();
-        let core = Rc::new(Core::new(tasks, driver, pool, self.hook, settings, slot)?);
+        let core = Rc::new(Core::new(self, receive_buffers, driver, slot)?);
         current::register(&core);
         Ok(Runtime { core })
     }
@@ -274,12 +263,8 @@ impl Builder {
     {
         let watches = self.cancel_on_ctrl_c;
         let mut runtime = self.build()?;
-        let caught = if watches {
-            Some(runtime.catch_interrupts()?)
-        } else {
-            None
-        };
-        runtime.core.may_drop_main.set(true);
+        let caught = watches.then(|| runtime.catch_interrupts()).transpose()?;
+        runtime.core.lifecycle.may_drop_main.set(true);
         let outcome = runtime.block_until(main);
         runtime.cancel_what_is_left();
         drop(caught);
@@ -365,8 +350,7 @@ impl Runtime {
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
-        F: Future + 'static,
-        F::Output: 'static,
+        F: Future<Output: 'static> + 'static,
     {
         self.core.spawn(future, None, Location::caller())
     }
@@ -391,7 +375,8 @@ impl Runtime {
         let count = Arc::new(AtomicU32::new(0));
         let wake = self.core.inbox().descriptor();
         let caught = Caught::counted(libc::SIGINT, count.clone(), wake)?;
-        self.core.interrupts.replace(Some(count));
+        let set = self.core.lifecycle.interrupts.set(count);
+        assert!(set.is_ok(), "`run` catches interrupts once");
         Ok(caught)
     }
 
@@ -407,17 +392,16 @@ impl Runtime {
         let mut future = pin!(future);
         let mut output = None;
         let mut scratch = Scratch::default();
-        while !self.core.turn(
-            &mut |context| match future.as_mut().poll(context) {
-                Poll::Ready(value) => {
-                    output = Some(value);
-                    true
-                }
-                Poll::Pending => false,
-            },
-            None,
-            &mut scratch,
-        ) {}
+        let mut poll_main = |context: &mut Context<'_>| match future.as_mut().poll(context) {
+            Poll::Ready(value) => {
+                output = Some(value);
+                true
+            }
+            Poll::Pending => false,
+        };
+        while !self.core.first_half(&mut poll_main) {
+            self.core.second_half(None, &mut scratch);
+        }
         drop(row);
         output
     }
@@ -435,18 +419,18 @@ impl<'a> MainRow<'a> {
             name: Some("main".into()),
             location,
         };
-        let canceled = core.root_canceled.get();
+        let (root, canceled) = core.context.root();
         let mut tasks = core.tasks.borrow_mut();
-        let key = tasks.insert(None, origin, Claim::Dropped, core.root, canceled);
+        let key = tasks.insert(None, origin, Claim::Dropped, root, canceled);
         drop(tasks);
-        core.main.set(Some(key));
+        core.lifecycle.main.set(Some(key));
         MainRow { core, key }
     }
 }
 
 impl Drop for MainRow<'_> {
     fn drop(&mut self) {
-        self.core.main.set(None);
+        self.core.lifecycle.main.set(None);
         let scope = self.core.tasks.borrow_mut().remove_main(self.key);
         if let Some(scope) = scope {
             self.core.close_scope(scope);

@@ -15,15 +15,16 @@ thread_local! {
     /// them. The guard that puts a runtime in takes it out.
     static CURRENT: RefCell<ManuallyDrop<Option<Rc<Core>>>> =
         const { RefCell::new(ManuallyDrop::new(None)) };
-    /// The runtimes of this thread by ID.
-    static RUNTIMES: RefCell<Vec<(u64, Link)>> = const { RefCell::new(Vec::new()) };
+    /// The runtimes of this thread.
+    static RUNTIMES: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How a thread refers to a runtime that may not be current.
-enum Link {
-    Living(Weak<Core>),
-    /// Ended, but kept for futures whose results they have not taken.
-    Ended(Rc<Core>),
+/// A runtime that may not be current.
+struct Known {
+    id: u64,
+    core: Weak<Core>,
+    /// Keeps a runtime that has ended, for futures that have not taken their results.
+    kept: Option<Rc<Core>>,
 }
 
 /// Marker that makes the holder of a key `!Send`. On another thread the holder could not reach its runtime (O9): it
@@ -46,9 +47,8 @@ pub(super) struct Entered {
 impl Entered {
     pub(super) fn new(core: &Rc<Core>) -> Entered {
         let local = LocalGuard::enter(core.tasks.clone());
-        let before = replace_current(Some(core.clone()));
         Entered {
-            before,
+            before: replace_current(Some(core.clone())),
             _local: local,
         }
     }
@@ -81,10 +81,7 @@ pub(crate) fn try_with<T>(f: impl FnOnce(&Core) -> T) -> Option<T> {
 #[inline]
 #[track_caller]
 pub(crate) fn with<T>(f: impl FnOnce(&Core) -> T) -> T {
-    match try_with(f) {
-        Some(value) => value,
-        None => panic!("{NONE_CURRENT}"),
-    }
+    try_with(f).expect(NONE_CURRENT)
 }
 
 /// Calls `f` with the current runtime, which must have this ID: the caller holds a key of it (O9).
@@ -140,10 +137,7 @@ pub(crate) fn guard<T>(what: &'static str, run: impl FnOnce() -> T) -> Option<T>
 /// If no runtime is current.
 #[track_caller]
 pub(crate) fn required() -> Rc<Core> {
-    match current() {
-        Some(core) => core,
-        None => panic!("{NONE_CURRENT}"),
-    }
+    current().expect(NONE_CURRENT)
 }
 
 /// Returns the current runtime, to hold while user code runs. It must have this ID (O9).
@@ -181,13 +175,10 @@ pub(crate) fn reach(runtime_id: u64) -> Option<Reached> {
 
 #[cold]
 fn find(runtime_id: u64) -> Option<Rc<Core>> {
-    let find = |runtimes: &RefCell<Vec<(u64, Link)>>| {
+    let find = |runtimes: &RefCell<Vec<Known>>| {
         let runtimes = runtimes.borrow();
-        let (_, link) = runtimes.iter().find(|(known, _)| *known == runtime_id)?;
-        match link {
-            Link::Living(core) => core.upgrade(),
-            Link::Ended(core) => Some(core.clone()),
-        }
+        let known = runtimes.iter().find(|known| known.id == runtime_id)?;
+        known.core.upgrade()
     };
     RUNTIMES.try_with(find).ok()?
 }
@@ -196,15 +187,14 @@ fn find(runtime_id: u64) -> Option<Rc<Core>> {
 /// still hold the descriptor.
 #[cold]
 pub(crate) fn end_orphans() {
-    let living = |runtimes: &RefCell<Vec<(u64, Link)>>| -> Vec<Rc<Core>> {
+    let all = |runtimes: &RefCell<Vec<Known>>| -> Vec<Rc<Core>> {
         let runtimes = runtimes.borrow();
-        let living = runtimes.iter().filter_map(|(_, link)| match link {
-            Link::Living(core) => core.upgrade(),
-            Link::Ended(_) => None,
-        });
-        living.collect()
+        runtimes
+            .iter()
+            .filter_map(|known| known.core.upgrade())
+            .collect()
     };
-    for core in RUNTIMES.try_with(living).into_iter().flatten() {
+    for core in RUNTIMES.try_with(all).into_iter().flatten() {
         core.end_orphans();
     }
 }
@@ -243,32 +233,32 @@ impl Drop for Reached {
 pub(super) fn register(core: &Rc<Core>) {
     // While the thread is ending it stays unknown, which `reach` allows for.
     let _ = RUNTIMES.try_with(|runtimes| {
-        let link = Link::Living(Rc::downgrade(core));
-        runtimes.borrow_mut().push((core.id, link));
+        runtimes.borrow_mut().push(Known {
+            id: core.id,
+            core: Rc::downgrade(core),
+            kept: None,
+        });
     });
 }
 
 /// Marks a runtime of this thread as ended. It is kept as long as futures have results in it.
 pub(super) fn retire(core: &Rc<Core>) {
     let _ = RUNTIMES.try_with(|runtimes| {
-        if let Some((_, link)) = runtimes
-            .borrow_mut()
-            .iter_mut()
-            .find(|(known, _)| *known == core.id)
-        {
-            *link = Link::Ended(core.clone());
+        let mut runtimes = runtimes.borrow_mut();
+        if let Some(known) = runtimes.iter_mut().find(|known| known.id == core.id) {
+            known.kept = Some(core.clone());
         }
     });
     forget_if_empty(core);
 }
 
 fn forget_if_empty(core: &Rc<Core>) {
-    if !core.has_ended() || core.holds_results() {
+    if !core.has_ended() || core.driver.borrow().len() > 0 {
         return;
     }
     let removed = RUNTIMES.try_with(|runtimes| {
         let mut runtimes = runtimes.borrow_mut();
-        let at = runtimes.iter().position(|(known, _)| *known == core.id)?;
+        let at = runtimes.iter().position(|known| known.id == core.id)?;
         Some(runtimes.swap_remove(at))
     });
     drop(removed);

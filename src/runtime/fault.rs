@@ -186,6 +186,13 @@ impl Hook {
         }
     }
 
+    /// Reports the panic of a task, whose name this is, that nobody joins.
+    pub(crate) fn report_panic(&self, task: String, payload: Box<dyn Any + Send>) {
+        let message = panic_message(&*payload);
+        self.report(&Fault::Panicked { task, message });
+        self.drop_payload(payload);
+    }
+
     /// Drops a panic payload. If its destructor panics, reports that to the hook and gives up the second payload.
     pub(crate) fn drop_payload(&self, payload: Box<dyn Any + Send>) {
         if let Err(second) = catch(|| drop(payload)) {

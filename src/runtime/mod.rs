@@ -26,7 +26,7 @@ pub(crate) use self::fault::catch;
 pub use self::handle::{Handle, OperationInfo, Stats, TaskInfo};
 pub use crate::sys::FeatureMask;
 
-pub(crate) use self::core::{Core, Refusal};
+pub(crate) use self::core::{Core, Rejection};
 pub(crate) use self::current::{
     Local, drop_waker, end_orphans, guard, hold_own, reach, required, try_with, wake_all, with,
     with_own,

@@ -11,15 +11,63 @@
 //! on 6.18). So memory lent to an operation in flight is never freed.
 
 use super::builder::Runtime;
-use super::core::{Core, Phase};
+use super::core::Core;
 use super::current::{self, Entered};
 use super::fault::Fault;
 use super::turn::{PolledTask, Scratch};
 use crate::sys::Instant;
+use crate::table::Key;
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::task::Waker;
 use std::time::Duration;
+
+/// How far a runtime has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Open,
+    /// Rejects everything new except closes.
+    Closing,
+    Ended,
+}
+
+/// What ends a runtime, and when.
+#[derive(Debug)]
+pub(super) struct Lifecycle {
+    pub(super) phase: Cell<Phase>,
+    /// The task-table row of the future that `block_on` holds.
+    pub(super) main: Cell<Option<Key>>,
+    /// Whether `run` may drop that future before it is ready.
+    pub(super) may_drop_main: Cell<bool>,
+    /// Ctrl-C presses so far, if the builder asked for `cancel_on_ctrl_c`.
+    pub(super) interrupts: OnceCell<Arc<AtomicU32>>,
+    /// The presses that have been handled.
+    pub(super) interrupts_seen: Cell<u32>,
+    grace: Duration,
+    timeout: Duration,
+}
+
+impl Lifecycle {
+    pub(super) fn new(grace: Duration, timeout: Duration) -> Lifecycle {
+        Lifecycle {
+            phase: Cell::new(Phase::Open),
+            main: Cell::new(None),
+            may_drop_main: Cell::new(false),
+            interrupts: OnceCell::new(),
+            interrupts_seen: Cell::new(0),
+            grace,
+            timeout,
+        }
+    }
+
+    /// Whether to stop waiting for canceled tasks, after a second Ctrl-C.
+    pub(super) fn is_forced(&self) -> bool {
+        self.interrupts_seen.get() > 1
+    }
+}
 
 impl Runtime {
     /// Shuts the runtime down, as dropping it does, but within this time, and reports what did not end as an error.
@@ -59,9 +107,9 @@ impl Runtime {
         }
         let _entered = Entered::new(core);
         core.cancel_root();
-        let deadline = core.now() + core.settings.grace;
+        let deadline = core.now() + core.lifecycle.grace;
         core.turn_until(deadline, || {
-            core.tasks.borrow().alive() == 0 || core.force_shutdown.get()
+            core.tasks.borrow().alive() == 0 || core.lifecycle.is_forced()
         });
     }
 }
@@ -69,7 +117,7 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         if !self.core.has_ended() {
-            let timeout = self.core.settings.shutdown;
+            let timeout = self.core.lifecycle.timeout;
             self.core.shut_down(&self.core, timeout);
         }
     }
@@ -99,14 +147,14 @@ impl Core {
         if self.is_forked() {
             // The ring and everything in flight belong to the parent: touch and free nothing of it.
             std::mem::forget(shared.clone());
-            self.enter_phase(Phase::Ended);
+            self.lifecycle.phase.set(Phase::Ended);
             return Vec::new();
         }
         let entered = Entered::new(shared);
         let deadline = self.now() + timeout;
         let mut faults = Vec::new();
-        self.enter_phase(Phase::Closing);
-        self.pool.close(&self.hook);
+        self.lifecycle.phase.set(Phase::Closing);
+        self.pool.close();
         self.drop_tasks();
         let mut wakers = self.driver.borrow_mut().cancel_all();
         wakers.append(&mut self.closers.borrow_mut().take_all());
@@ -132,7 +180,7 @@ impl Core {
         if !kinds.is_empty() {
             faults.push(Fault::OperationsLeaked { kinds });
         }
-        self.enter_phase(Phase::Ended);
+        self.lifecycle.phase.set(Phase::Ended);
         drop(entered);
         for fault in &faults {
             self.hook.report(fault);

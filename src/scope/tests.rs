@@ -79,7 +79,6 @@ struct Node {
     deadline: u64,
     mirrored: bool,
     attributed: bool,
-    refusals: u32,
     wake: Option<u32>,
     watched: bool,
 }
@@ -97,7 +96,6 @@ impl Node {
             deadline: NEVER,
             mirrored: false,
             attributed: false,
-            refusals: 0,
             wake,
             watched: false,
         }
@@ -127,8 +125,6 @@ struct World {
     wakes: u32,
     /// The value in each scope's mirror, if it has one.
     shown: Vec<Option<u64>>,
-    /// The number of polls: each rejection happens in a poll of its own.
-    polls: u64,
     /// Leaves that ended `Canceled` because of a call to cancel, and because of a deadline.
     responsible: [u32; 2],
 }
@@ -161,7 +157,6 @@ impl World {
             leaves: Vec::new(),
             wakes: 0,
             shown: vec![None],
-            polls: 0,
             responsible: [0; 2],
         }
     }
@@ -316,17 +311,8 @@ impl World {
                 self.tree.watch(self.nodes[scope].key);
             }
             Event::Start(scope) => {
-                if self.is_canceled(scope) {
-                    self.nodes[scope].refusals += 1;
-                    self.polls += 1;
-                    let refusals = self.tree.refuse(self.nodes[scope].key, self.polls);
-                    // A second rejection in the same poll does not count.
-                    assert_eq!(
-                        refusals,
-                        self.tree.refuse(self.nodes[scope].key, self.polls)
-                    );
-                    assert_eq!(refusals, self.nodes[scope].refusals);
-                } else {
+                // In a canceled scope it is rejected.
+                if !self.is_canceled(scope) {
                     self.leaves.push(Pending {
                         status: LeafStatus::Pending,
                         at: scope,
@@ -391,15 +377,11 @@ impl World {
 
     fn close(&mut self, scope: usize, before: Option<Before>) {
         let node = &mut self.nodes[scope];
-        let (key, refusals) = (node.key, node.refusals);
+        let key = node.key;
         let parent = node.parent.expect("the root is not closed");
         node.is_open = false;
         node.mirrored = false;
         let wake = node.wake.take();
-        assert_eq!(self.tree.refusals(key), refusals);
-        let above = self.tree.add_refusals(self.nodes[parent].key, refusals);
-        self.nodes[parent].refusals += refusals;
-        assert_eq!(above, self.nodes[parent].refusals, "refusals add up");
         let mut closed = self.tree.close(key);
         for node in &mut self.nodes {
             if node.parent == Some(scope) {
@@ -547,7 +529,6 @@ impl World {
             assert_eq!(self.tree.has_shield(at), shield, "scope {scope}");
             let orphan = self.has_orphan(scope);
             assert_eq!(self.tree.has_orphan(at, status), orphan, "scope {scope}");
-            assert_eq!(self.tree.refusals(at), node.refusals);
             assert_eq!(self.tree.wake_of(at), node.wake.as_ref());
             if let Some(parent) = node.parent {
                 assert_eq!(self.tree.parent(at), key(parent), "S3");

@@ -40,10 +40,6 @@ struct ScopeRow<W, M> {
     polled: bool,
     /// Whether its future is woken when an orphan in it or below it ends or moves away.
     watched: bool,
-    /// The number of polls in which a leaf was rejected in it.
-    refusals: u32,
-    /// The last of those polls.
-    refused_in: u64,
     /// Its own deadline in nanoseconds, or `NEVER`.
     deadline: u64,
     /// The cell that shows its outlook to other threads.
@@ -249,7 +245,7 @@ impl<W, M: Clone> Scopes<W, M> {
         self.reflect(key, &mut effects.mirrored);
     }
 
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn parent(&self, key: Key) -> Key {
         self.row(key).parent
     }
@@ -466,33 +462,6 @@ impl<W, M: Clone> Scopes<W, M> {
         Some(outermost)
     }
 
-    /// Counts a leaf that was rejected in this scope, in the poll with this number. A poll counts once, however many
-    /// leaves are rejected in it: a hundred that start together are not a loop. Returns the number of such polls.
-    pub(crate) fn refuse(&mut self, key: Key, poll: u64) -> u32 {
-        let row = self.row_mut(key);
-        if row.refused_in != poll {
-            row.refused_in = poll;
-            row.refusals = row.refusals.saturating_add(1);
-        }
-        row.refusals
-    }
-
-    /// Adds to the number of polls in which a leaf was rejected, and returns the sum.
-    pub(crate) fn add_refusals(&mut self, key: Key, refusals: u32) -> u32 {
-        let row = self.row_mut(key);
-        row.refusals = row.refusals.saturating_add(refusals);
-        row.refusals
-    }
-
-    pub(crate) fn refusals(&self, key: Key) -> u32 {
-        self.row(key).refusals
-    }
-
-    /// Sets the number of refusals, for a poller that keeps its own count.
-    pub(crate) fn set_refusals(&mut self, key: Key, refusals: u32) {
-        self.row_mut(key).refusals = refusals;
-    }
-
     pub(crate) fn is_at_or_below(&self, key: Key, above: Key) -> bool {
         let mut at = key;
         while let Some(row) = self.rows.get(at) {
@@ -603,8 +572,6 @@ impl<W, M> ScopeRow<W, M> {
             attributed: false,
             polled: false,
             watched: false,
-            refusals: 0,
-            refused_in: 0,
             deadline: NEVER,
             mirror: None,
             wake: None,

@@ -25,7 +25,7 @@ pin_project! {
     /// A future, then its output, then nothing.
     #[project = StoredProjection]
     #[derive(Debug)]
-    pub(crate) enum TaskCell<F: Future> {
+    pub enum TaskCell<F: Future> {
         Future { #[pin] future: F },
         Output { output: Option<F::Output> },
     }

@@ -59,8 +59,8 @@ struct TaskRow {
     /// `None` while the task runs, and always for a child and for the future that `block_on` holds itself.
     task: Option<Pin<Box<dyn Task>>>,
     state: TaskState,
-    /// Polls in which a leaf was rejected (in a task without a scope of its own).
-    refusals: u8,
+    /// Polls in which a leaf was rejected while the task was canceled.
+    rejections: u8,
     child_of: ChildOf,
     joiner: Option<Waker>,
     /// The owner of the wait of `joiner`.
@@ -109,7 +109,7 @@ impl TaskRow {
         TaskRow {
             task,
             state,
-            refusals: 0,
+            rejections: 0,
             child_of,
             joiner: None,
             join_owner: Owner::scope(scope),
@@ -131,7 +131,7 @@ impl TaskRow {
 
 /// A task or child that is to be polled now.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ReadyTask {
+pub(crate) struct ReadyRow {
     pub(crate) key: Key,
     /// The leaf that it waits for, and whether it is canceled, if it has no scope of its own.
     pub(crate) leaf: Option<Leaf>,
@@ -141,8 +141,8 @@ pub(crate) struct ReadyTask {
 
 /// A task of the runtime itself that is to be polled, or dropped if it was aborted. The task is `None` for the future
 /// that `block_on` holds itself.
-pub(crate) struct Turn {
-    pub(crate) ready: ReadyTask,
+pub(crate) struct ReadyTask {
+    pub(crate) row: ReadyRow,
     pub(crate) task: Option<Pin<Box<dyn Task>>>,
     pub(crate) aborted: bool,
 }
@@ -241,16 +241,12 @@ impl Tasks {
         self.rows.get(key)?.leaf
     }
 
-    /// Gives the task a scope of its own, which takes over its leaf. Returns the task's refusals so far.
-    pub(crate) fn give_scope(&mut self, key: Key, scope: Key) -> u32 {
-        match self.rows.get_mut(key) {
-            Some(row) => {
-                row.scope = scope;
-                row.state.give_scope();
-                row.leaf = None;
-                u32::from(row.refusals)
-            }
-            None => 0,
+    /// Gives the task a scope of its own, which takes over its leaf.
+    pub(crate) fn give_scope(&mut self, key: Key, scope: Key) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.scope = scope;
+            row.state.give_scope();
+            row.leaf = None;
         }
     }
 
@@ -267,15 +263,12 @@ impl Tasks {
         }
     }
 
-    /// Counts a rejected leaf in a task without a scope of its own.
-    pub(crate) fn refuse(&mut self, key: Key) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.refusals = row.refusals.saturating_add(1);
-        }
-    }
-
-    pub(crate) fn refusals(&self, key: Key) -> u32 {
-        self.rows.get(key).map_or(0, |row| u32::from(row.refusals))
+    /// Counts a poll of a canceled task in which a leaf was rejected, if this was one. Returns the number of such polls.
+    pub(crate) fn count_rejections(&mut self, key: Key, was_rejected: bool) -> u32 {
+        self.rows.get_mut(key).map_or(0, |row| {
+            row.rejections = row.rejections.saturating_add(u8::from(was_rejected));
+            u32::from(row.rejections)
+        })
     }
 
     /// Whether a task is queued to be polled again.
@@ -358,14 +351,14 @@ impl Tasks {
     /// Returns the next task to poll. Its future is out of the table until [`park`](Tasks::park) or
     /// [`finish`](Tasks::finish).
     #[inline]
-    pub(crate) fn next(&mut self) -> Option<Turn> {
+    pub(crate) fn next(&mut self) -> Option<ReadyTask> {
         loop {
             if let Some((key, row)) = self.rows.at_mut(self.ready.pop()?)
                 && row.child_of == ChildOf::NONE
                 && row.state.begin_poll()
             {
-                return Some(Turn {
-                    ready: ReadyTask {
+                return Some(ReadyTask {
+                    row: ReadyRow {
                         key,
                         leaf: row.leaf,
                         canceled: row.state.is_canceled(),

@@ -2,7 +2,7 @@
 
 use super::Instant;
 use crate::error::Canceled;
-use crate::runtime::{self, Core, Refusal};
+use crate::runtime::{self, Core, Rejection};
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::fmt;
@@ -82,7 +82,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 pub struct Sleep {
     deadline: Instant,
     timer: Timer,
-    refusal: Refusal,
+    rejection: Rejection,
     /// The timer belongs to the thread of its runtime.
     _local: PhantomData<*const ()>,
 }
@@ -116,7 +116,7 @@ impl Sleep {
         Sleep {
             deadline,
             timer,
-            refusal: Refusal::None,
+            rejection: Rejection::None,
             _local: PhantomData,
         }
     }
@@ -207,7 +207,7 @@ impl Future for Sleep {
                 self.timer = Timer::Idle;
                 Poll::Ready(Err(runtime::with(runtime::canceled_here)))
             }
-            SleepPoll::Canceled => runtime::reject_canceled(&mut self.refusal, context).map(Err),
+            SleepPoll::Canceled => runtime::reject_canceled(&mut self.rejection, context).map(Err),
             SleepPoll::Spent => {
                 context.waker().wake_by_ref();
                 Poll::Pending

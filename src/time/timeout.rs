@@ -1,12 +1,10 @@
 //! Timeouts: a time limit for a future, after which its waits are canceled.
 
 use super::{Instant, TryFuture};
-use crate::cancel::{Due, ScopedPoll};
-use crate::error::Canceled;
-use crate::error::{CutShort, TimeoutError};
+use crate::cancel::{Due, ScopedPoll, opaque_debug};
+use crate::error::{Canceled, CutShort, TimeoutError};
 use crate::scope::ScopeKind;
 use pin_project_lite::pin_project;
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -238,14 +236,4 @@ where
     }
 }
 
-impl<F> fmt::Debug for TimeoutAny<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimeoutAny").finish_non_exhaustive()
-    }
-}
-
-impl<F> fmt::Debug for Timeout<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Timeout").finish_non_exhaustive()
-    }
-}
+opaque_debug! { TimeoutAny Timeout }

@@ -514,9 +514,9 @@ fn a_cancel_inside_a_groups_poll_takes_effect_at_once() {
     ] {
         run(async || {
             let file = gimmal::fs::File::from(tempfile::tempfile().unwrap());
-            let refused = Cell::new(0);
+            let rejected = Cell::new(0);
             let outer = Scope::new();
-            let count = |is_refused: bool| refused.set(refused.get() + usize::from(is_refused));
+            let count = |is_rejected: bool| rejected.set(rejected.get() + usize::from(is_rejected));
             let try_all = async || {
                 for _ in 0..3 {
                     count(checkpoint().await.is_err());
@@ -555,7 +555,7 @@ fn a_cancel_inside_a_groups_poll_takes_effect_at_once() {
                 Ok::<_, io::Error>(())
             }));
             let _ = ended.await;
-            assert_eq!(refused.get(), 10, "{from:?}");
+            assert_eq!(rejected.get(), 10, "{from:?}");
             let (written, _) = file.read_at(vec![0; 8], 0).await.unwrap();
             assert_eq!(written, 0, "{from:?}");
         });

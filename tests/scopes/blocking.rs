@@ -53,12 +53,12 @@ fn a_waiting_closure_is_withdrawn_and_never_runs() {
         let scope = Scope::new();
         scope.cancel();
         let counter = ran.clone();
-        let refused = scope
+        let rejected = scope
             .run_any(spawn_blocking(move || {
                 counter.fetch_add(1, Ordering::Relaxed)
             }))
             .await;
-        assert!(refused.unwrap().unwrap_err().is_wait_canceled());
+        assert!(rejected.unwrap().unwrap_err().is_wait_canceled());
         drop(release);
         assert!(busy.await.unwrap());
         assert_eq!(ran.load(Ordering::Relaxed), 0);

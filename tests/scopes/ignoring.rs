@@ -294,3 +294,65 @@ fn a_future_that_yields_for_a_while_returns_its_output() {
         assert_eq!(outcome, Ok(6));
     });
 }
+
+/// Behind a shield, a canceled future may have as many waits rejected as it likes: by timeouts, for example.
+#[test]
+fn rejections_behind_a_shield_do_not_count() {
+    let _alone = alone();
+    let faults = Faults::default();
+    let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
+    runtime.block_on(async {
+        for in_scope in [false, true] {
+            let cleaned = Rc::new(Cell::new(false));
+            let theirs = cleaned.clone();
+            let life = async move {
+                let late = async {
+                    for _ in 0..200 {
+                        assert!(timeout(Duration::ZERO, sleep(LONG)).await.is_err());
+                    }
+                };
+                shield(late).await;
+                assert!(sleep(LONG).await.is_err());
+                theirs.set(true);
+            };
+            let scope = Scope::new();
+            scope.cancel();
+            let task = spawn(async move {
+                match in_scope {
+                    true => scope.run_any(life).await,
+                    false => {
+                        life.await;
+                        Ok(())
+                    }
+                }
+            });
+            if !in_scope {
+                task.cancel();
+            }
+            task.await.unwrap().unwrap();
+            assert!(cleaned.get());
+        }
+    });
+    faults.expect(&[]);
+}
+
+/// Futures that are joined are rejected in many polls if a turn polls few, but each of them only once.
+#[test]
+fn many_joined_futures_rejected_once_do_not_count_as_a_loop() {
+    let _alone = alone();
+    let faults = Faults::default();
+    let builder = faults.hear(Runtime::builder()).budget(1, Duration::MAX);
+    builder.build().unwrap().block_on(async {
+        let scope = Scope::new();
+        scope.cancel();
+        let joined = gimmal::join_all((0..200).map(|_| sleep(LONG)));
+        let ended = async {
+            let ended = joined.await;
+            shield(sleep(Duration::ZERO)).await.unwrap();
+            ended
+        };
+        let ended = scope.run_any(ended).await.unwrap();
+        assert_eq!(ended, vec![Err(Canceled); 200]);
+    });
+    faults.expect(&[]);
+}

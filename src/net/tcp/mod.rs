@@ -6,7 +6,6 @@ mod listener;
 mod socket;
 mod stream;
 
-pub(super) use listener::connection;
 pub use listener::{Incoming, TcpListener};
 pub use socket::TcpSocket;
 pub use stream::TcpStream;

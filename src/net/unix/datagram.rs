@@ -473,7 +473,7 @@ impl UnixDatagram {
         B: IoBuf,
         F: AsFd + 'static,
     {
-        SendMessageFds::new(self.socket.clone(), buf, fds, None)
+        SendMessageFds::new(self.socket.clone(), buf, fds, Ok(None))
     }
 
     /// Sends a datagram with descriptors to the socket bound to this address, as
@@ -518,11 +518,8 @@ impl UnixDatagram {
         B: IoBuf,
         F: AsFd + 'static,
     {
-        let socket = self.socket.clone();
-        match to_kernel(address) {
-            Ok(to) => SendMessageFds::new(socket, buf, fds, Some(&to)),
-            Err(error) => SendMessageFds::rejected(socket, buf, fds, error),
-        }
+        let to = to_kernel(address).map(Some);
+        SendMessageFds::new(self.socket.clone(), buf, fds, to)
     }
 
     /// Receives a datagram and at most `max` descriptors sent with it: `recvmsg(2)`, SCM_RIGHTS. The descriptors are

@@ -1,8 +1,6 @@
 //! The header of a message: the input of `sendmsg` and `recvmsg`, and where `recvmsg` writes its results.
 
 use super::control::{ControlMessages, SCM_PIDFD};
-use crate::buf::{IoBuf, IoBufMut};
-use crate::op::file::BYTES_MAX;
 use socket2::{SockAddr, SockAddrStorage};
 use std::fmt;
 use std::mem;
@@ -11,7 +9,8 @@ use std::ptr;
 
 /// The header, its vector and its address: one allocation (O2), and a second one for ancillary data, if there is any.
 /// The kernel reads the header when a receive first runs, and may write it until the last completion.
-pub(in crate::op) struct MessageHeader(Box<Parts>);
+#[doc(hidden)]
+pub struct MessageHeader(Box<Parts>);
 
 struct Parts {
     header: libc::msghdr,
@@ -20,8 +19,38 @@ struct Parts {
     control: Vec<u8>,
 }
 
-impl MessageHeader {
-    pub(in crate::op) fn new() -> MessageHeader {
+/// What an operation on a stream has as its header: nothing, or a header.
+#[doc(hidden)]
+pub trait Header: Default + 'static {
+    /// Returns the header, if there is one, for what the operation lends: an address and a length.
+    fn message(
+        &mut self,
+        start: *const u8,
+        len: u32,
+        is_vectored: bool,
+    ) -> Option<*const libc::msghdr>;
+}
+
+impl Header for () {
+    #[inline]
+    fn message(&mut self, _: *const u8, _: u32, _: bool) -> Option<*const libc::msghdr> {
+        None
+    }
+}
+
+impl Header for MessageHeader {
+    fn message(
+        &mut self,
+        start: *const u8,
+        len: u32,
+        is_vectored: bool,
+    ) -> Option<*const libc::msghdr> {
+        Some(self.pointing_to(start, len, is_vectored))
+    }
+}
+
+impl Default for MessageHeader {
+    fn default() -> MessageHeader {
         MessageHeader(Box::new(Parts {
             // SAFETY: a `msghdr` of zeros is one with null pointers and lengths of zero.
             header: unsafe { mem::zeroed() },
@@ -33,7 +62,9 @@ impl MessageHeader {
             control: Vec::new(),
         }))
     }
+}
 
+impl MessageHeader {
     /// Sets the address and the ancillary data of a message to send.
     pub(in crate::op) fn set(&mut self, to: Option<&SockAddr>, control: &[u8]) {
         let parts = &mut *self.0;
@@ -58,27 +89,25 @@ impl MessageHeader {
         parts.header.msg_controllen = control_len;
     }
 
-    /// Returns the header for receiving into a buffer's whole capacity.
-    pub(in crate::op) fn for_receive(&mut self, buf: &mut impl IoBufMut) -> *const libc::msghdr {
-        let (start, len) = (buf.io_mut_ptr(), buf.io_capacity());
-        self.pointing_to(start, len)
-    }
-
-    /// Returns the header for sending a buffer.
-    pub(in crate::op) fn for_send(&mut self, buf: &impl IoBuf) -> *const libc::msghdr {
-        self.pointing_to(buf.io_ptr().cast_mut(), buf.io_len())
-    }
-
-    fn pointing_to(&mut self, start: *mut u8, len: usize) -> *const libc::msghdr {
+    /// Returns the header for what an operation lends: `len` bytes from `start`, or as many vectors.
+    pub(super) fn pointing_to(
+        &mut self,
+        start: *const u8,
+        len: u32,
+        is_vectored: bool,
+    ) -> *const libc::msghdr {
         let parts: *mut Parts = &raw mut *self.0;
+        let (start, len) = (start.cast_mut(), len as usize);
         // SAFETY: all are fields of one allocation that is there and ours; references to single ones end in the same
         // line.
         unsafe {
             (*parts).vector.iov_base = start.cast();
-            (*parts).vector.iov_len = len.min(BYTES_MAX);
+            (*parts).vector.iov_len = len;
             let header = &raw mut (*parts).header;
-            (*header).msg_iov = &raw mut (*parts).vector;
-            (*header).msg_iovlen = 1;
+            ((*header).msg_iov, (*header).msg_iovlen) = match is_vectored {
+                true => (start.cast(), len),
+                false => (&raw mut (*parts).vector, 1),
+            };
             (*header).msg_name = match (*header).msg_namelen {
                 0 => ptr::null_mut(),
                 _ => (&raw mut (*parts).address).cast(),

@@ -3,8 +3,7 @@
 use super::header::MessageHeader;
 use super::message::fds_room;
 use super::shared::{Datagram, DatagramPermit, DatagramPermitKind};
-use crate::buf::{BufError, BufResult, IoBufMut, as_room};
-use crate::op::file::need_room;
+use crate::buf::{BufError, BufResult, IoBufMut, Lend, LendMut, Part, as_room, fill, need_room};
 use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
     Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
@@ -21,7 +20,7 @@ use std::task::Waker;
 /// If it is dropped in flight, the socket keeps the datagram that still arrives, and its next receive returns it first.
 pub struct RecvMessage<B: IoBufMut, T> {
     permit: DatagramPermit,
-    buf: B,
+    lent: Part<B>,
     peeks: bool,
     fds_max: usize,
     /// What an earlier, abandoned receive has left.
@@ -51,7 +50,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
         let check = need_room(buf.io_capacity());
         let recv = RecvMessage {
             permit: DatagramPermit::new(socket, DatagramPermitKind::In),
-            buf,
+            lent: Part::room(buf),
             peeks,
             fds_max,
             kept: None,
@@ -74,28 +73,6 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
         self.kept = self.kept.take().or_else(|| socket.take_kept());
         Readiness::Done(Completion::at_once(0))
     }
-
-    /// Fills the buffer with a kept datagram. Bytes that do not fit are cut off, as the kernel does.
-    #[cold]
-    fn fill(&mut self, kept: &Datagram) -> usize {
-        let len = kept.bytes.len().min(self.buf.io_capacity());
-        // SAFETY: `len` bytes are within both, and the capacity is writable and the operation's alone (L4, L5).
-        unsafe {
-            self.buf
-                .io_mut_ptr()
-                .copy_from_nonoverlapping(kept.bytes.as_ptr(), len);
-            self.buf.set_io_len(len);
-        }
-        len
-    }
-
-    /// Returns the buffer with `len` bytes and the value made from the message.
-    fn finish(self, len: usize, received: io::Result<T>) -> BufResult<T, B> {
-        match received {
-            Ok(received) => Ok((received, self.buf)),
-            Err(error) => Err(BufError::new(error, self.buf).with_transferred(len)),
-        }
-    }
 }
 
 impl<B: IoBufMut, T> RecvMessage<B, T> {
@@ -105,11 +82,10 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
     ///
     /// The kernel has received a datagram of that length, and nothing else takes the descriptors that came with it.
     unsafe fn datagram(&self, header: &MessageHeader, full_len: usize) -> Datagram {
-        let len = full_len.min(self.buf.io_capacity());
-        // SAFETY: the kernel has written this many bytes from the start of the buffer (L3, L4).
-        let bytes = unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), len) };
+        let len = full_len.min(self.lent.bytes());
         Datagram {
-            bytes: bytes.to_vec(),
+            // SAFETY: the kernel has written this many bytes from the start of the buffer.
+            bytes: unsafe { self.lent.received(len) }.into_owned(),
             full_len,
             address: header.address(),
             control: header.control().to_vec(),
@@ -160,11 +136,11 @@ impl Datagrams {
     }
 }
 
-// SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
-// the header is an allocation of its own. The operation holds the socket, which holds its descriptor (O5). Every
-// descriptor that a message brings is taken by `complete` or by `keep`, which `dispose` calls.
+// SAFETY: the memory is lent by the contract of `LendMut`; the header is an allocation of its own. The operation holds
+// the socket, which holds its descriptor (O5). Every descriptor that a message brings is taken by `complete` or by
+// `dispose`.
 unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
-    operation!("recvmsg" -> BufResult<T, B>, lends buf);
+    operation!("recvmsg", lends lent -> BufResult<T, B>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
@@ -194,27 +170,29 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         let control_len = socket.control_len();
         let header = self.permit.take_header();
         header.make_room(control_len);
-        entry.addr(header.for_receive(&mut self.buf))
+        entry.addr(header.pointing_to(self.lent.addr_mut(), self.lent.entry_len(), false))
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
         let fds_max = self.fds_max;
-        match self.kept.take() {
-            Some(Ok(kept)) => {
-                let len = self.fill(&kept);
-                let received = T::from_message(Message {
-                    len,
-                    full_len: kept.full_len,
-                    address: &kept.address,
-                    control: &kept.control,
-                    flags: kept.flags,
-                    fds: kept.fds,
-                    fds_max,
-                });
-                return self.finish(len, received);
-            }
-            Some(Err(error)) => return self.fail(error),
-            None => {}
+        if let Some(kept) = self.kept.take() {
+            let kept = match kept {
+                Ok(kept) => kept,
+                Err(error) => return self.fail(error),
+            };
+            let mut buf = self.lent.into_bufs();
+            // Bytes that do not fit are cut off, as the kernel does.
+            let len = fill(&mut buf, &kept.bytes);
+            let received = T::from_message(Message {
+                len,
+                full_len: kept.full_len,
+                address: &kept.address,
+                control: &kept.control,
+                flags: kept.flags,
+                fds: kept.fds,
+                fds_max,
+            });
+            return with_buf(buf, len, received);
         }
         let full_len = match completion.result() {
             Ok(n) => n as usize,
@@ -224,9 +202,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             }
         };
         self.permit.socket().recv_hint().note(completion);
-        let len = full_len.min(self.buf.io_capacity());
-        // SAFETY: the kernel has written this many bytes from the start of the buffer.
-        unsafe { self.buf.set_io_len(len) };
+        let len = full_len.min(self.lent.bytes());
         let Some(header) = self.permit.header() else {
             unreachable!("what the kernel has answered has a header")
         };
@@ -240,7 +216,9 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             fds: unsafe { header.fds() },
             fds_max,
         });
-        self.finish(len, received)
+        // SAFETY: the kernel has written this many bytes from the start of the buffer.
+        let (len, buf) = unsafe { self.lent.give_back_filled(Ok(len as u32)) }?;
+        with_buf(buf, len, received)
     }
 
     /// The next receive returns the datagram, or the error, which the kernel reports only once.
@@ -260,3 +238,11 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
 }
 
 debug_fields!([B: IoBufMut, T] RecvMessage<B, T> { permit, peeks });
+
+/// Returns the buffer with `len` bytes and the value made from the message.
+fn with_buf<B, T>(buf: B, len: usize, received: io::Result<T>) -> BufResult<T, B> {
+    match received {
+        Ok(received) => Ok((received, buf)),
+        Err(error) => Err(BufError::new(error, buf).with_transferred(len)),
+    }
+}

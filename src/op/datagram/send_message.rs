@@ -3,9 +3,9 @@
 use super::control::fds_control;
 use super::header::MessageHeader;
 use super::shared::{DatagramPermit, DatagramPermitKind};
-use crate::buf::{BufError, BufResult, IoBuf};
-use crate::op::file::BYTES_MAX;
-use crate::op::operation::{debug_fields, forward_operation, operation};
+use super::with_fds::WithFds;
+use crate::buf::{BufResult, IoBuf, Lend, Part};
+use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Readiness, SharedFd,
 };
@@ -23,7 +23,7 @@ use std::task::{Context, Poll, Waker};
 // on 6.18).
 pub struct SendMessage<B: IoBuf> {
     permit: DatagramPermit,
-    buf: B,
+    lent: Part<B>,
     /// It must wait before it is submitted: for its address, or for room, if there was none.
     must_wait: bool,
     wait: Option<Wait>,
@@ -52,7 +52,7 @@ impl<B: IoBuf> SendMessage<B> {
     ) -> Op<SendMessage<B>> {
         Op::new(SendMessage {
             permit: DatagramPermit::new(socket, DatagramPermitKind::ToAddress),
-            buf,
+            lent: Part::contents(buf),
             must_wait: true,
             wait: Some(Box::pin(async { address.await.map(Some) })),
         })
@@ -74,7 +74,7 @@ impl<B: IoBuf> SendMessage<B> {
         }
         SendMessage {
             permit,
-            buf,
+            lent: Part::contents(buf),
             must_wait: false,
             wait: None,
         }
@@ -120,15 +120,15 @@ impl<B: IoBuf> SendMessage<B> {
     }
 
     fn with_context(&self, error: io::Error) -> io::Error {
-        let (len, to) = (self.buf.io_len(), self.address());
+        let (len, to) = (self.lent.bytes(), self.address());
         self.permit.socket().send_failed(len, to.as_ref(), error)
     }
 }
 
-// SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
-// header is an allocation of its own. The operation holds the socket, which holds its descriptor (O5).
+// SAFETY: the memory is lent by the contract of `Lend`; the header is an allocation of its own. The operation holds the
+// socket, which holds its descriptor (O5).
 unsafe impl<B: IoBuf> Operation for SendMessage<B> {
-    operation!("sendmsg" -> BufResult<usize, B>, lends buf);
+    operation!("sendmsg", lends lent -> BufResult<usize, B>);
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.socket().fd())
@@ -146,20 +146,16 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     }
 
     fn entry(&mut self) -> Entry {
-        let opcode = match self.permit.header() {
-            Some(_) => Opcode::SENDMSG,
-            None => Opcode::SEND,
-        };
-        let entry = self.permit.socket().entry(opcode);
-        let entry = match self.permit.header_mut() {
-            Some(header) => entry.addr(header.for_send(&self.buf)).len(1),
-            None => entry
-                .addr(self.buf.io_ptr())
-                .len(self.buf.io_len().min(BYTES_MAX) as u32),
-        };
-        entry
-            .op_flags((libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as u32)
-            .try_direct()
+        let (start, len) = (self.lent.addr(), self.lent.entry_len());
+        let header = self.permit.header_mut();
+        let header = header.map(|header| header.pointing_to(start, len, false));
+        let socket = self.permit.socket();
+        match header {
+            Some(header) => socket.entry(Opcode::SENDMSG).addr(header).len(1),
+            None => socket.entry(Opcode::SEND).addr(start).len(len),
+        }
+        .op_flags((libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT) as u32)
+        .try_direct()
     }
 
     fn should_retry(&mut self, completion: Completion) -> bool {
@@ -168,20 +164,16 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     }
 
     fn complete(self, completion: Completion) -> Self::Output {
-        match completion.result() {
-            Ok(n) => Ok((n as usize, self.buf)),
-            Err(error) => {
-                let error = self.with_context(error);
-                self.fail(error)
-            }
-        }
+        let sent = completion.result();
+        let sent = sent.map_err(|error| self.with_context(error));
+        self.lent.give_back(sent)
     }
 
     fn had_no_effect(&self, completion: Completion) -> bool {
         completion.was_interrupted() || completion.raw() == -libc::EAGAIN
     }
 
-    /// Whether an abandoned send was sent is unknown. But the kernel reports a refusal of an earlier datagram only
+    /// Whether an abandoned send was sent is unknown. But the kernel reports a rejection of an earlier datagram only
     /// once, to the next operation, so that error is kept.
     fn dispose(&mut self, completion: Completion) {
         if completion.raw() == -libc::ECONNREFUSED
@@ -215,59 +207,25 @@ impl Datagrams {
     }
 }
 
+debug_fields!([B: IoBuf] SendMessage<B> { permit, must_wait });
+
 /// The operation of [`UnixDatagram::send_with_fds`](crate::net::UnixDatagram::send_with_fds): `sendmsg(2)`, SCM_RIGHTS.
-pub struct SendMessageFds<B: IoBuf, F: AsFd + 'static> {
-    send: SendMessage<B>,
-    /// Kept open until the kernel has taken them over (O5).
-    fds: Vec<F>,
-}
+pub type SendMessageFds<B, F> = WithFds<SendMessage<B>, F>;
 
 impl<B: IoBuf, F: AsFd + 'static> SendMessageFds<B, F> {
+    /// Sends to that address or to the connected peer. Fails without sending if the address is invalid.
     pub(crate) fn new(
         socket: Rc<Datagrams>,
         buf: B,
         fds: Vec<F>,
-        to: Option<&SockAddr>,
+        to: io::Result<Option<SockAddr>>,
     ) -> Op<SendMessageFds<B, F>> {
-        match fds_control(&fds) {
-            Ok(control) => {
-                let send = SendMessage::build(socket, buf, to, &control);
-                Op::new(SendMessageFds { send, fds })
-            }
-            Err(error) => SendMessageFds::rejected(socket, buf, fds, error),
-        }
-    }
-
-    /// Fails without sending: the request is invalid.
-    pub(crate) fn rejected(
-        socket: Rc<Datagrams>,
-        buf: B,
-        fds: Vec<F>,
-        error: io::Error,
-    ) -> Op<SendMessageFds<B, F>> {
-        let send = SendMessage::build(socket, buf, None, &[]);
-        Op::rejected(SendMessageFds { send, fds }, error)
+        let message = to.and_then(|to| Ok((to, fds_control(&fds)?)));
+        let (to, control, check) = match message {
+            Ok((to, control)) => (to, control, Ok(())),
+            Err(error) => (None, Vec::new(), Err(error)),
+        };
+        let send = SendMessage::build(socket, buf, to.as_ref(), &control);
+        Op::checked(WithFds { send, fds }, check)
     }
 }
-
-// SAFETY: as of `SendMessage`. The descriptors stay open while the operation holds their payload.
-unsafe impl<B: IoBuf, F: AsFd + 'static> Operation for SendMessageFds<B, F> {
-    type Output = BufResult<usize, (B, Vec<F>)>;
-    const NAME: &'static str = "sendmsg";
-    forward_operation!(send);
-
-    fn complete(self, completion: Completion) -> Self::Output {
-        match self.send.complete(completion) {
-            Ok((n, buf)) => Ok((n, (buf, self.fds))),
-            Err(error) => Err(error.map_buf(|buf| (buf, self.fds))),
-        }
-    }
-
-    fn fail(self, error: io::Error) -> Self::Output {
-        Err(BufError::new(error, (self.send.buf, self.fds)))
-    }
-}
-
-debug_fields!([B: IoBuf] SendMessage<B> { permit, must_wait });
-
-debug_fields!([B: IoBuf, F: AsFd + 'static] SendMessageFds<B, F> { send });

@@ -284,7 +284,7 @@ impl DatagramPermit {
     pub(super) fn take_header(&mut self) -> &mut MessageHeader {
         let spare = || self.socket.spare[self.kind as usize].take();
         self.header
-            .get_or_insert_with(|| spare().unwrap_or_else(MessageHeader::new))
+            .get_or_insert_with(|| spare().unwrap_or_default())
     }
 
     pub(super) fn header(&self) -> Option<&MessageHeader> {

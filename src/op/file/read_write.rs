@@ -1,86 +1,57 @@
-//! Reading into one buffer, and writing from one.
+//! Reading into one buffer or several, and writing from them.
 
 use super::offset::{AtCursor, Offset, mend_cursor};
-use crate::buf::{BufError, BufResult, IoBuf, IoBufMut};
+use crate::buf::{BufResult, Lend, LendMut, Part, Vectored, need_room};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::stream::Direction;
 use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
-use std::io;
-use std::ops::Range;
-
-/// The most bytes that the kernel moves in one call (`read(2)`, NOTES).
-pub(in crate::op) const BYTES_MAX: usize = 0x7fff_f000;
 
 /// The operation of [`File::read_at`](crate::fs::File::read_at) and [`File::read`](crate::fs::File::read): `pread(2)`,
 /// or `read(2)` at the cursor.
-pub struct Read<B: IoBufMut> {
+pub type Read<B> = FileRead<Part<B>>;
+
+/// The operation of [`File::read_vectored_at`](crate::fs::File::read_vectored_at) and
+/// [`File::read_vectored`](crate::fs::File::read_vectored): `preadv(2)`, or `readv(2)` at the cursor.
+pub type ReadVectored<B> = FileRead<Vectored<B>>;
+
+/// Reads into what it lends.
+#[doc(hidden)]
+pub struct FileRead<L: LendMut> {
     fd: SharedFd,
-    buf: B,
-    part: Range<usize>,
+    lent: L,
     offset: Offset,
 }
 
-impl<B: IoBufMut> Read<B> {
+impl<L: LendMut> FileRead<L> {
     /// Reads into the whole capacity.
     #[inline]
-    pub(crate) fn new(fd: SharedFd, buf: B, offset: Offset) -> Op<Read<B>> {
-        let capacity = buf.io_capacity();
-        Read::part(fd, buf, 0..capacity, offset)
+    pub(crate) fn new(fd: SharedFd, bufs: L::Bufs, offset: Offset) -> Op<FileRead<L>> {
+        FileRead::lent(fd, L::room(bufs), offset)
     }
 
-    /// Reads into that part of the capacity. The bytes before it are initialized, and count towards the length
-    /// afterwards.
     #[inline]
-    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, offset: Offset) -> Op<Read<B>> {
-        assert!(part.end <= buf.io_capacity() && part.start <= buf.io_len());
-        let check = offset.check().and_then(|()| need_room(part.len()));
-        let read = Read {
-            fd,
-            buf,
-            part,
-            offset,
-        };
-        Op::checked(read, check)
-    }
-
-    /// Returns how many bytes are requested from the kernel.
-    #[inline]
-    fn requested(&self) -> usize {
-        self.part.len().min(BYTES_MAX)
+    pub(crate) fn lent(fd: SharedFd, lent: L, offset: Offset) -> Op<FileRead<L>> {
+        let check = offset.check().and_then(|()| need_room(lent.bytes()));
+        Op::checked(FileRead { fd, lent, offset }, check)
     }
 }
 
-/// Rejects a read without room.
-#[inline]
-pub(in crate::op) fn need_room(bytes: usize) -> io::Result<()> {
-    match bytes {
-        0 => Err(no_room()),
-        _ => Ok(()),
-    }
-}
-
-/// The error for a read without room, which would look like the end of the file (B2).
-#[cold]
-pub(crate) fn no_room() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidInput,
-        "read into a buffer of capacity 0: give it a capacity, for example with Vec::with_capacity",
-    )
-}
-
-// SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
-// the part is within its capacity. The operation holds the descriptor (O5).
-unsafe impl<B: IoBufMut> Operation for Read<B> {
-    operation!("read" -> BufResult<usize, B>, lends buf);
+// SAFETY: the memory is lent by the contract of `LendMut`. The operation holds the descriptor (O5).
+unsafe impl<L: LendMut> Operation for FileRead<L> {
+    operation!(if L::IS_VECTORED { "readv" } else { "read" }, lends lent -> BufResult<usize, L::Bufs>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
     fn entry(&mut self) -> Entry {
-        let start = self.buf.io_mut_ptr().wrapping_add(self.part.start);
+        let opcode = if L::IS_VECTORED {
+            Opcode::READV
+        } else {
+            Opcode::READ
+        };
         self.fd
-            .read_entry(Opcode::READ, self.part.len())
-            .addr(start)
-            .len(self.requested() as u32)
+            .read_entry(opcode, self.lent.bytes())
+            .addr(self.lent.addr_mut())
+            .len(self.lent.entry_len())
             .offset(self.offset.raw())
     }
 
@@ -91,21 +62,13 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
     #[inline]
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
         self.offset
-            .at_cursor(&self.fd, Direction::In, self.requested())
+            .at_cursor(&self.fd, Direction::In, self.lent.requested())
     }
 
     #[inline]
-    fn complete(mut self, completion: Completion) -> Self::Output {
-        match completion.result() {
-            Ok(n) => {
-                let n = n as usize;
-                assert!(n <= self.part.len(), "the kernel read more than was lent");
-                // SAFETY: what is before the part was initialised, and the kernel has written `n` bytes from its start.
-                unsafe { self.buf.set_io_len(self.part.start + n) };
-                Ok((n, self.buf))
-            }
-            Err(error) => Err(BufError::new(error, self.buf)),
-        }
+    fn complete(self, completion: Completion) -> Self::Output {
+        // SAFETY: the kernel has written that many bytes, in order.
+        unsafe { self.lent.give_back_filled(completion.result()) }
     }
 
     /// The bytes of a late read at an offset can be read again, and so can those of a read at the cursor that the ring
@@ -113,74 +76,66 @@ unsafe impl<B: IoBufMut> Operation for Read<B> {
     fn dispose(&mut self, _: Completion) {}
 }
 
-debug_fields!([B: IoBufMut] Read<B> { fd, part, offset });
+debug_fields!([L: LendMut] FileRead<L> { fd, lent, offset });
 
 /// The operation of [`File::write_at`](crate::fs::File::write_at) and [`File::write`](crate::fs::File::write):
 /// `pwrite(2)`, or `write(2)` at the cursor.
-pub struct Write<B: IoBuf> {
+pub type Write<B> = FileWrite<Part<B>>;
+
+/// The operation of [`File::write_vectored_at`](crate::fs::File::write_vectored_at) and
+/// [`File::write_vectored`](crate::fs::File::write_vectored): `pwritev(2)`, or `writev(2)` at the cursor.
+pub type WriteVectored<B> = FileWrite<Vectored<B>>;
+
+/// Writes what it lends, or as much of it as one call takes.
+#[doc(hidden)]
+pub struct FileWrite<L: Lend> {
     fd: SharedFd,
-    buf: B,
-    part: Range<usize>,
+    lent: L,
     offset: Offset,
 }
 
-impl<B: IoBuf> Write<B> {
-    /// Writes all the bytes that the buffer holds, or as many as one call takes.
+impl<L: Lend> FileWrite<L> {
+    /// Writes all the bytes that the buffers contain.
     #[inline]
-    pub(crate) fn new(fd: SharedFd, buf: B, offset: Offset) -> Op<Write<B>> {
-        let len = buf.io_len();
-        Write::part(fd, buf, 0..len, offset)
+    pub(crate) fn new(fd: SharedFd, bufs: L::Bufs, offset: Offset) -> Op<FileWrite<L>> {
+        FileWrite::lent(fd, L::contents(bufs), offset)
     }
 
-    /// Writes that part of the bytes that the buffer holds.
     #[inline]
-    pub(crate) fn part(fd: SharedFd, buf: B, part: Range<usize>, offset: Offset) -> Op<Write<B>> {
-        assert!(part.end <= buf.io_len() && part.start <= part.end);
+    pub(crate) fn lent(fd: SharedFd, lent: L, offset: Offset) -> Op<FileWrite<L>> {
         let check = offset.check();
-        let write = Write {
-            fd,
-            buf,
-            part,
-            offset,
-        };
-        Op::checked(write, check)
-    }
-
-    /// Returns how many bytes are offered to the kernel.
-    #[inline]
-    fn requested(&self) -> usize {
-        self.part.len().min(BYTES_MAX)
+        Op::checked(FileWrite { fd, lent, offset }, check)
     }
 }
 
-// SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
-// part is within its length. The operation holds the descriptor (O5).
-unsafe impl<B: IoBuf> Operation for Write<B> {
-    operation!("write" -> BufResult<usize, B>, lends buf);
+// SAFETY: the memory is lent by the contract of `Lend`. The operation holds the descriptor (O5).
+unsafe impl<L: Lend> Operation for FileWrite<L> {
+    operation!(if L::IS_VECTORED { "writev" } else { "write" }, lends lent -> BufResult<usize, L::Bufs>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     #[inline]
     fn entry(&mut self) -> Entry {
-        let start = self.buf.io_ptr().wrapping_add(self.part.start);
+        let opcode = if L::IS_VECTORED {
+            Opcode::WRITEV
+        } else {
+            Opcode::WRITE
+        };
         self.fd
-            .entry(Opcode::WRITE)
-            .addr(start)
-            .len(self.requested() as u32)
+            .entry(opcode)
+            .addr(self.lent.addr())
+            .len(self.lent.entry_len())
             .offset(self.offset.raw())
     }
 
     #[inline]
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
         self.offset
-            .at_cursor(&self.fd, Direction::Out, self.requested())
+            .at_cursor(&self.fd, Direction::Out, self.lent.requested())
     }
 
     #[inline]
     fn complete(self, completion: Completion) -> Self::Output {
-        match completion.result() {
-            Ok(n) => Ok((n as usize, self.buf)),
-            Err(error) => Err(BufError::new(error, self.buf)),
-        }
+        self.lent.give_back(completion.result())
     }
 
     /// What an abandoned write has written is unknown, but the next write goes after it.
@@ -189,4 +144,4 @@ unsafe impl<B: IoBuf> Operation for Write<B> {
     }
 }
 
-debug_fields!([B: IoBuf] Write<B> { fd, part, offset });
+debug_fields!([L: Lend] FileWrite<L> { fd, lent, offset });

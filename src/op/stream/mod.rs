@@ -12,19 +12,18 @@ mod recv_multishot;
 mod send;
 mod shared;
 mod splice;
-mod vectored;
 mod with_permit;
 
 pub use chunk::Chunk;
 pub use chunks::Chunks;
 pub use fds::{RecvFds, SendFds};
-pub use recv::Recv;
 pub(crate) use recv::recv_exact;
+pub use recv::{Recv, RecvVectored};
 pub(super) use recv_hint::RecvHint;
 #[cfg(test)]
 pub(super) use recv_multishot::RecvMultishot;
 pub(crate) use send::send_all;
-pub use send::{Send, SendZeroCopy};
+pub use send::{Send, SendVectored, SendZeroCopy};
 pub(super) use shared::Direction;
 #[cfg(test)]
 pub(super) use shared::Permit;
@@ -32,4 +31,3 @@ pub(crate) use shared::{Stream, StreamKind};
 #[doc(hidden)]
 pub use splice::Outlet;
 pub(crate) use splice::Splice;
-pub use vectored::{RecvVectored, SendVectored};

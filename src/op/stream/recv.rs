@@ -1,9 +1,12 @@
 //! Receiving bytes from a stream.
 
-use super::shared::{Direction, Permit, on_stream};
+use super::shared::{Direction, Permit};
 use super::with_permit::{HoldsPermit, WithPermit};
-use crate::buf::{BufError, BufResult, IoBufMut, as_room, truncate};
-use crate::op::file::{AtCursor, BYTES_MAX, mend_cursor, need_room};
+use crate::buf::{
+    BYTES_MAX, BufError, BufResult, IoBufMut, LendMut, Part, Vectored, as_room, need_room, truncate,
+};
+use crate::op::datagram::{Header, MessageHeader};
+use crate::op::file::{AtCursor, mend_cursor};
 use crate::op::operation::{debug_fields, operation, yields_first};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind, check_room,
@@ -11,7 +14,6 @@ use crate::op::{
 };
 use socket2::SockRef;
 use std::io;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,40 +23,190 @@ use std::task::{Context, Poll, Waker};
 /// a pipe.
 ///
 /// If it is dropped in flight, the stream keeps the bytes that still arrive, and its next receive returns them first.
-pub struct Recv<B: IoBufMut> {
+pub type Recv<B> = StreamRecv<Part<B>>;
+
+/// The operation of [`TcpStream::read_vectored`](crate::net::TcpStream::read_vectored) and its counterparts:
+/// `recvmsg(2)`, or `readv(2)` from a pipe.
+///
+/// If it is dropped in flight, the stream keeps the bytes that still arrive, and its next receive returns them first.
+pub type RecvVectored<B> = StreamRecv<Vectored<B>, MessageHeader>;
+
+/// Receives into what it lends.
+#[doc(hidden)]
+pub struct StreamRecv<L: LendMut, H: Header = ()> {
     permit: Permit,
-    buf: B,
-    /// Where the bytes go. The bytes before it were received earlier in the same loop.
-    part: Range<usize>,
+    pub(super) lent: L,
+    pub(super) header: H,
     flags: i32,
 }
 
-impl<B: IoBufMut> Recv<B> {
+impl<L: LendMut, H: Header> StreamRecv<L, H> {
     /// Receives into the whole capacity.
     #[inline]
-    pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<Recv<B>> {
-        Recv::whole(stream, buf, 0)
+    pub(crate) fn new(stream: Rc<Stream>, bufs: L::Bufs) -> Op<StreamRecv<L, H>> {
+        StreamRecv::with_flags(stream, bufs, 0)
     }
 
     /// Copies the bytes that are there without consuming them.
-    pub(crate) fn peek(stream: Rc<Stream>, buf: B) -> Op<Recv<B>> {
-        Recv::whole(stream, buf, libc::MSG_PEEK)
+    pub(crate) fn peek(stream: Rc<Stream>, bufs: L::Bufs) -> Op<StreamRecv<L, H>> {
+        StreamRecv::with_flags(stream, bufs, libc::MSG_PEEK)
     }
 
     #[inline]
-    fn whole(stream: Rc<Stream>, buf: B, flags: i32) -> Op<Recv<B>> {
-        let part = 0..buf.io_capacity();
-        let check = need_room(part.len());
+    fn with_flags(stream: Rc<Stream>, bufs: L::Bufs, flags: i32) -> Op<StreamRecv<L, H>> {
         let permit = Permit::new(stream, Direction::In);
-        let recv = Recv {
-            permit,
-            buf,
-            part,
-            flags,
-        };
+        let recv = StreamRecv::build(permit, L::room(bufs), flags);
+        let check = need_room(recv.lent.bytes());
         Op::checked(recv, check)
     }
 
+    #[inline]
+    pub(super) fn build(permit: Permit, lent: L, flags: i32) -> StreamRecv<L, H> {
+        StreamRecv {
+            permit,
+            lent,
+            header: H::default(),
+            flags,
+        }
+    }
+
+    #[inline]
+    pub(super) fn stream(&self) -> &Stream {
+        self.permit.stream()
+    }
+
+    /// Prepares the receive, and calls `takes_kept` before it takes what an abandoned receive has left.
+    #[inline]
+    pub(super) fn prepare_with(
+        &mut self,
+        waker: &Waker,
+        takes_kept: impl FnOnce(&Stream),
+    ) -> Readiness {
+        match self.permit.prepare(waker) {
+            Some(not_yet) => not_yet,
+            None if self.stream().has_kept() => self.take_kept(waker, takes_kept),
+            None => Readiness::Start,
+        }
+    }
+
+    /// Takes bytes that an abandoned receive has left: as many as there are and as fit.
+    #[cold]
+    fn take_kept(&mut self, waker: &Waker, takes_kept: impl FnOnce(&Stream)) -> Readiness {
+        if yields_first(waker) {
+            return Readiness::Wait;
+        }
+        let stream = self.permit.stream();
+        takes_kept(stream);
+        let mut taken = 0;
+        // SAFETY: the kernel does not have the operation, and the stream writes bytes.
+        for room in unsafe { self.lent.rooms() } {
+            if self.flags & libc::MSG_PEEK != 0 {
+                return Readiness::Done(stream.peek_kept(room));
+            }
+            // As many as one system call would return. An error is returned on its own.
+            let len = room.len().min(BYTES_MAX - taken as usize);
+            if len == 0 || taken > 0 && !stream.has_kept_bytes() {
+                continue;
+            }
+            let more = stream.take_kept(&mut room[..len]);
+            if more.result().is_err() {
+                return Readiness::Done(more);
+            }
+            taken += more.raw();
+        }
+        Readiness::Done(Completion::at_once(taken))
+    }
+}
+
+// SAFETY: the memory is lent by the contract of `LendMut`; a header is an allocation of its own. The operation holds the
+// stream, which holds its descriptor (O5).
+unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
+    operation!(if L::IS_VECTORED { "recvmsg" } else { "recv" }, lends lent -> BufResult<usize, L::Bufs>);
+    const EINTR_HAD_NO_EFFECT: bool = true;
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.stream().fd())
+    }
+
+    #[inline]
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        self.prepare_with(waker, |_| {})
+    }
+
+    #[inline]
+    fn entry(&mut self) -> Entry {
+        let (start, len) = (self.lent.addr_mut(), self.lent.entry_len());
+        let stream = self.permit.stream();
+        if stream.kind() == StreamKind::Pipe {
+            let opcode = if L::IS_VECTORED {
+                Opcode::READV
+            } else {
+                Opcode::READ
+            };
+            return stream.entry(opcode).offset(u64::MAX).addr(start).len(len);
+        }
+        let entry = match self.header.message(start, len, L::IS_VECTORED) {
+            None => stream.entry(Opcode::RECV).addr(start).len(len),
+            Some(header) => stream.entry(Opcode::RECVMSG).addr(header).len(1),
+        };
+        stream
+            .recv_hint()
+            .prepare(entry.op_flags(self.flags as u32))
+    }
+
+    #[inline]
+    fn at_cursor(&self) -> Option<AtCursor<'_>> {
+        self.stream()
+            .at_cursor(Direction::In, self.lent.requested())
+    }
+
+    #[inline]
+    fn complete(self, completion: Completion) -> Self::Output {
+        let stream = self.permit.stream();
+        let received = match completion.result() {
+            Ok(n) => {
+                stream.recv_hint().note(completion);
+                Ok(n)
+            }
+            Err(error) => Err(stream.with_context("receive from", error)),
+        };
+        // SAFETY: the kernel, or `take_kept`, has written that many bytes, in order.
+        unsafe { self.lent.give_back_filled(received) }
+    }
+
+    /// The next receive returns the bytes, including those its loop had already. A peek consumes none; but the kernel
+    /// reports only once why a connection was lost, even if to a peek.
+    fn dispose(&mut self, completion: Completion) {
+        mend_cursor(self, completion);
+        let stream = self.stream();
+        let received = completion.result();
+        // SAFETY: the kernel, or `take_kept`, has written that many bytes, in order.
+        let bytes = unsafe {
+            self.lent
+                .received(*received.as_ref().unwrap_or(&0) as usize)
+        };
+        match received {
+            Ok(_) if self.flags & libc::MSG_PEEK != 0 => {}
+            Ok(_) => stream.take_back(&bytes, completion),
+            Err(_) => {
+                stream.keep(&bytes);
+                if !completion.was_interrupted() {
+                    stream.keep_error(completion.raw());
+                }
+            }
+        }
+    }
+}
+
+impl<L: LendMut, H: Header> HoldsPermit for StreamRecv<L, H> {
+    fn permit(&mut self) -> &mut Permit {
+        &mut self.permit
+    }
+}
+
+debug_fields!([L: LendMut, H: Header] StreamRecv<L, H> { permit, lent });
+
+impl<B: IoBufMut> Recv<B> {
     /// Receives into that part of the capacity. The bytes before it were received earlier in the same loop.
     ///
     /// Does not use MSG_WAITALL: if the connection is lost after some bytes, the kernel would return their number and
@@ -65,127 +217,9 @@ impl<B: IoBufMut> Recv<B> {
         buf: B,
         part: Range<usize>,
     ) -> Op<WithPermit<Recv<B>>> {
-        assert!(part.end <= buf.io_capacity() && !part.is_empty());
-        WithPermit::new(Recv {
-            permit,
-            buf,
-            part,
-            flags: 0,
-        })
-    }
-
-    fn stream(&self) -> &Stream {
-        self.permit.stream()
-    }
-
-    #[inline]
-    fn requested(&self) -> usize {
-        self.part.len().min(BYTES_MAX)
-    }
-
-    /// Takes bytes that an abandoned receive has left.
-    #[cold]
-    fn take_kept(&mut self, waker: &Waker) -> Readiness {
-        if yields_first(waker) {
-            return Readiness::Wait;
-        }
-        let start = self.buf.io_mut_ptr().wrapping_add(self.part.start).cast();
-        // SAFETY: the part is within the capacity, which is writable and the operation's alone (L4, L5).
-        let room: &mut [MaybeUninit<u8>] =
-            unsafe { std::slice::from_raw_parts_mut(start, self.part.len()) };
-        let stream = self.permit.stream();
-        Readiness::Done(match self.flags & libc::MSG_PEEK != 0 {
-            true => stream.peek_kept(room),
-            false => stream.take_kept(room),
-        })
-    }
-
-    /// Returns the bytes of its loop, including `n` new ones.
-    fn received(&self, n: usize) -> &[u8] {
-        // SAFETY: what is before the part was initialised, and `n` bytes from its start were written (L3, L4).
-        unsafe { std::slice::from_raw_parts(self.buf.io_ptr(), self.part.start + n) }
-    }
-
-    fn set_len(&mut self, len: usize) {
-        // SAFETY: what is before the part was initialised, and as far as `len` is in the part, the kernel or
-        // `take_kept` has written it.
-        unsafe { self.buf.set_io_len(len) };
+        WithPermit::new(StreamRecv::build(permit, Part::of_room(buf, part), 0))
     }
 }
-
-// SAFETY: `IoBufMut` promises that its memory stays in place and untouched while the buffer is owned by the operation;
-// the part is within its capacity. The operation holds the stream, which holds its descriptor (O5).
-unsafe impl<B: IoBufMut> Operation for Recv<B> {
-    operation!("recv" -> BufResult<usize, B>, lends buf);
-    const EINTR_HAD_NO_EFFECT: bool = true;
-    on_stream!(in);
-
-    #[inline]
-    fn entry(&mut self) -> Entry {
-        let start = self.buf.io_mut_ptr().wrapping_add(self.part.start);
-        let len = self.requested() as u32;
-        let stream = self.stream();
-        match stream.kind() {
-            StreamKind::Tcp | StreamKind::Unix => {
-                let entry = stream.entry(Opcode::RECV).op_flags(self.flags as u32);
-                stream.recv_hint().prepare(entry)
-            }
-            StreamKind::Pipe => stream.entry(Opcode::READ).offset(u64::MAX),
-        }
-        .addr(start)
-        .len(len)
-    }
-
-    #[inline]
-    fn at_cursor(&self) -> Option<AtCursor<'_>> {
-        self.permit
-            .stream()
-            .at_cursor(Direction::In, self.requested())
-    }
-
-    #[inline]
-    fn complete(mut self, completion: Completion) -> Self::Output {
-        match completion.result() {
-            Ok(n) => {
-                let n = n as usize;
-                assert!(n <= self.part.len(), "the kernel read more than was lent");
-                self.stream().recv_hint().note(completion);
-                self.set_len(self.part.start + n);
-                Ok((n, self.buf))
-            }
-            Err(error) => {
-                let error = self.stream().with_context("receive from", error);
-                self.fail(error)
-            }
-        }
-    }
-
-    /// The next receive returns the bytes, including those its loop had already. A peek consumes none; but the kernel
-    /// reports only once why a connection was lost, even if to a peek.
-    fn dispose(&mut self, completion: Completion) {
-        mend_cursor(self, completion);
-        match completion.result() {
-            Ok(_) if self.flags & libc::MSG_PEEK != 0 => {}
-            Ok(n) => self
-                .stream()
-                .take_back(self.received(n as usize), completion),
-            Err(_) => {
-                self.stream().keep(self.received(0));
-                if !completion.was_interrupted() {
-                    self.stream().keep_error(completion.raw());
-                }
-            }
-        }
-    }
-}
-
-impl<B: IoBufMut> HoldsPermit for Recv<B> {
-    fn permit(&mut self) -> &mut Permit {
-        &mut self.permit
-    }
-}
-
-debug_fields!([B: IoBufMut] Recv<B> { permit, part });
 
 impl Stream {
     /// Receives what is there, without waiting: first what an abandoned receive has left.
@@ -219,7 +253,7 @@ pub(crate) async fn recv_exact<B: IoBufMut>(
     let mut permit = Permit::new(stream, Direction::In);
     let mut done = 0;
     while done < len {
-        let (received, back) = Part(Recv::part(permit, buf, done..len)).await;
+        let (received, back) = LoopPart(Recv::part(permit, buf, done..len)).await;
         permit = back;
         buf = count_read(received, &mut done, len, "stream")?;
     }
@@ -230,9 +264,9 @@ pub(crate) async fn recv_exact<B: IoBufMut>(
 }
 
 /// A part of [`recv_exact`], which gives back the bytes of the earlier parts if it is dropped.
-struct Part<B: IoBufMut>(Op<WithPermit<Recv<B>>>);
+struct LoopPart<B: IoBufMut>(Op<WithPermit<Recv<B>>>);
 
-impl<B: IoBufMut> Future for Part<B> {
+impl<B: IoBufMut> Future for LoopPart<B> {
     type Output = (BufResult<usize, B>, Permit);
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -241,10 +275,12 @@ impl<B: IoBufMut> Future for Part<B> {
 }
 
 /// A receive in flight disposes of its bytes when it completes; a receive not in flight gives its bytes back now.
-impl<B: IoBufMut> Drop for Part<B> {
+impl<B: IoBufMut> Drop for LoopPart<B> {
     fn drop(&mut self) {
         if let Some(WithPermit(recv)) = self.0.at_rest() {
-            recv.stream().give_back(recv.received(0));
+            // SAFETY: nothing is claimed to have been written.
+            let earlier = unsafe { recv.lent.received(0) };
+            recv.stream().give_back(&earlier);
         }
     }
 }

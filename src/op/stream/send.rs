@@ -1,9 +1,10 @@
 //! Sending bytes on a stream.
 
-use super::shared::{Direction, Permit, on_stream};
+use super::shared::{Direction, Permit};
 use super::with_permit::{HoldsPermit, WithPermit};
-use crate::buf::{BufError, BufResult, IoBuf};
-use crate::op::file::{AtCursor, BYTES_MAX};
+use crate::buf::{BufError, BufResult, IoBuf, Lend, Part, Vectored};
+use crate::op::datagram::{Header, MessageHeader};
+use crate::op::file::{AtCursor, mend_cursor};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
@@ -14,92 +15,109 @@ use crate::sys::{counted, limit};
 use socket2::SockRef;
 use std::fmt;
 use std::io;
-use std::ops::Range;
 use std::rc::Rc;
 use std::task::Waker;
 
 /// The operation of [`TcpStream::write`](crate::net::TcpStream::write) and its counterparts: `send(2)`, or `write(2)`
 /// into a pipe. If the peer is gone, returns an error, without SIGPIPE.
-pub struct Send<B: IoBuf> {
+pub type Send<B> = StreamSend<Part<B>>;
+
+/// The operation of [`TcpStream::write_vectored`](crate::net::TcpStream::write_vectored) and its counterparts:
+/// `sendmsg(2)`, or `writev(2)` into a pipe.
+pub type SendVectored<B> = StreamSend<Vectored<B>, MessageHeader>;
+
+/// Sends what it lends, or as much of it as one call takes.
+#[doc(hidden)]
+pub struct StreamSend<L: Lend, H: Header = ()> {
     permit: Permit,
-    buf: B,
-    part: Range<usize>,
+    pub(super) lent: L,
+    pub(super) header: H,
     flags: i32,
 }
 
-impl<B: IoBuf> Send<B> {
-    /// Sends the bytes that the buffer holds, or as many as one call takes.
+impl<L: Lend, H: Header> StreamSend<L, H> {
+    /// Sends all the bytes that the buffers contain.
     #[inline]
-    pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<Send<B>> {
-        let part = 0..buf.io_len();
-        let permit = Permit::new(stream, Direction::Out);
-        Op::new(Send {
-            permit,
-            buf,
-            part,
-            flags: libc::MSG_NOSIGNAL,
-        })
+    pub(crate) fn new(stream: Rc<Stream>, bufs: L::Bufs) -> Op<StreamSend<L, H>> {
+        Op::new(StreamSend::build(stream, bufs))
     }
 
-    /// Sends that part of the bytes that the buffer holds: all of it, unless interrupted.
-    fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<WithPermit<Send<B>>> {
-        assert!(part.end <= buf.io_len() && part.start <= part.end);
-        WithPermit::new(Send {
-            permit,
-            buf,
-            part,
-            flags: libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
-        })
+    #[inline]
+    pub(super) fn build(stream: Rc<Stream>, bufs: L::Bufs) -> StreamSend<L, H> {
+        StreamSend {
+            permit: Permit::new(stream, Direction::Out),
+            lent: L::contents(bufs),
+            header: H::default(),
+            flags: libc::MSG_NOSIGNAL,
+        }
     }
 
     fn stream(&self) -> &Stream {
         self.permit.stream()
     }
+}
 
-    fn entry_of(&self, opcode: Opcode) -> Entry {
-        self.stream()
-            .entry(opcode)
-            .addr(self.buf.io_ptr().wrapping_add(self.part.start))
-            .len(self.requested() as u32)
+// SAFETY: the memory is lent by the contract of `Lend`; a header is an allocation of its own. The operation holds the
+// stream, which holds its descriptor (O5).
+unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
+    operation!(if L::IS_VECTORED { "sendmsg" } else { "send" }, lends lent -> BufResult<usize, L::Bufs>);
+    const EINTR_HAD_NO_EFFECT: bool = true;
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.stream().fd())
     }
 
     #[inline]
-    fn requested(&self) -> usize {
-        self.part.len().min(BYTES_MAX)
+    fn prepare(&mut self, waker: &Waker) -> Readiness {
+        self.permit.prepare(waker).unwrap_or(Readiness::Start)
     }
-}
-
-// SAFETY: `IoBuf` promises that its memory stays in place and unwritten while the buffer is owned by the operation; the
-// part is within its length. The operation holds the stream, which holds its descriptor (O5).
-unsafe impl<B: IoBuf> Operation for Send<B> {
-    operation!("send" -> BufResult<usize, B>, lends buf);
-    const EINTR_HAD_NO_EFFECT: bool = true;
-    on_stream!(out buf);
 
     #[inline]
     fn entry(&mut self) -> Entry {
-        match self.stream().kind() {
-            StreamKind::Tcp | StreamKind::Unix => {
-                let entry = self.entry_of(Opcode::SEND).op_flags(self.flags as u32);
-                entry.try_direct()
-            }
-            StreamKind::Pipe => self.entry_of(Opcode::WRITE).offset(u64::MAX),
+        let (start, len) = (self.lent.addr(), self.lent.entry_len());
+        let stream = self.permit.stream();
+        if stream.kind() == StreamKind::Pipe {
+            let opcode = if L::IS_VECTORED {
+                Opcode::WRITEV
+            } else {
+                Opcode::WRITE
+            };
+            return stream.entry(opcode).offset(u64::MAX).addr(start).len(len);
         }
+        match self.header.message(start, len, L::IS_VECTORED) {
+            None => stream.entry(Opcode::SEND).addr(start).len(len),
+            Some(header) => stream.entry(Opcode::SENDMSG).addr(header).len(1),
+        }
+        .op_flags(self.flags as u32)
+        .try_direct()
     }
 
     #[inline]
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
-        self.permit
-            .stream()
-            .at_cursor(Direction::Out, self.requested())
+        self.stream()
+            .at_cursor(Direction::Out, self.lent.requested())
+    }
+
+    #[inline]
+    fn complete(self, completion: Completion) -> Self::Output {
+        let sent = completion.result();
+        let sent = sent.map_err(|error| self.stream().with_context("send to", error));
+        self.lent.give_back(sent)
+    }
+
+    /// What an abandoned send has sent is unknown.
+    fn dispose(&mut self, completion: Completion) {
+        mend_cursor(self, completion);
     }
 }
 
-impl<B: IoBuf> HoldsPermit for Send<B> {
+impl<L: Lend, H: Header> HoldsPermit for StreamSend<L, H> {
     fn permit(&mut self) -> &mut Permit {
         &mut self.permit
     }
 }
+
+debug_fields!([L: Lend, H: Header] StreamSend<L, H> { permit, lent });
 
 impl Stream {
     /// Sends as much as there is room for, without waiting.
@@ -125,14 +143,18 @@ pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result
     let mut permit = Permit::new(stream, Direction::Out);
     let mut done = 0;
     while done < len {
-        let (sent, back) = Send::part(permit, buf, done..len).await;
+        let send: Send<B> = StreamSend {
+            permit,
+            lent: Part::of_contents(buf, done..len),
+            header: (),
+            flags: libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
+        };
+        let (sent, back) = WithPermit::new(send).await;
         permit = back;
         buf = count_written(sent, &mut done)?;
     }
     Ok(buf)
 }
-
-debug_fields!([B: IoBuf] Send<B> { permit, part });
 
 /// The operation of [`TcpStream::write_zero_copy`](crate::net::TcpStream::write_zero_copy): `IORING_OP_SEND_ZC` (Linux
 /// 6.0). Completes when the kernel has finished with the buffer, which on TCP is when the peer has acknowledged the
@@ -146,13 +168,7 @@ const LOCKED_MIN: usize = 4096;
 
 impl<B: IoBuf> SendZeroCopy<B> {
     pub(crate) fn new(stream: Rc<Stream>, buf: B) -> Op<SendZeroCopy<B>> {
-        let len = buf.io_len();
-        Op::new(SendZeroCopy(Send {
-            permit: Permit::new(stream, Direction::Out),
-            buf,
-            part: 0..len,
-            flags: libc::MSG_NOSIGNAL,
-        }))
+        Op::new(SendZeroCopy(StreamSend::build(stream, buf)))
     }
 }
 
@@ -163,7 +179,7 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
     const NAME: &'static str = "send_zc";
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.0.permit.stream().fd())
+        self.0.shared_fd()
     }
 
     fn prepare(&mut self, waker: &Waker) -> Readiness {
@@ -171,17 +187,17 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
     }
 
     fn entry(&mut self) -> Entry {
-        let flags = self.0.flags as u32;
-        self.0.entry_of(Opcode::SEND_ZC).op_flags(flags)
+        let entry = self.0.stream().entry(Opcode::SEND_ZC);
+        let entry = entry.addr(self.0.lent.addr()).len(self.0.lent.entry_len());
+        entry.op_flags(self.0.flags as u32)
     }
 
     /// The kernel does not report how much may still be locked: it returns ENOMEM before it sends anything.
     fn should_retry(&mut self, completion: Completion) -> bool {
-        let part = &mut self.0.part;
-        let can_be_less = part.len() >= LOCKED_MIN;
+        let can_be_less = self.0.lent.bytes() >= LOCKED_MIN;
         let again = completion.raw() == -libc::ENOMEM && can_be_less;
         if again {
-            part.end -= part.len() / 2;
+            self.0.lent.halve();
         }
         again
     }
@@ -192,7 +208,7 @@ unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
                 let what = format!(
                     "send {} without a copy (they count against RLIMIT_MEMLOCK, here {}: raise it with ulimit -l, or \
                      use write) to",
-                    counted(self.0.buf.io_len(), "byte"),
+                    counted(self.0.lent.buf().io_len(), "byte"),
                     limit(libc::RLIMIT_MEMLOCK, "bytes"),
                 );
                 let error = self.0.stream().with_context(&what, error);

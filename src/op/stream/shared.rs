@@ -1,8 +1,8 @@
 //! A byte stream as its operations see it: a connected socket, or one end of a pipe.
 
 use super::recv_hint::RecvHint;
+use crate::buf::BYTES_MAX;
 use crate::op::fifo_lock::{FifoLock, Position};
-use crate::op::file::BYTES_MAX;
 use crate::op::file::{AtCursor, Cursor};
 use crate::op::socket::describe_peer;
 use crate::op::{Completion, Entry, Opcode, Readiness, SharedFd};
@@ -367,52 +367,3 @@ impl Drop for Permit {
         self.stream.lock(self.direction).leave(self.position);
     }
 }
-
-/// The items that the operations on a stream spell alike.
-macro_rules! on_stream {
-    // Receives: bytes that an abandoned receive has left come first.
-    (in) => {
-        fn shared_fd(&self) -> Option<&SharedFd> {
-            Some(self.permit.stream().fd())
-        }
-
-        #[inline]
-        fn prepare(&mut self, waker: &Waker) -> Readiness {
-            if let Some(not_yet) = self.permit.prepare(waker) {
-                return not_yet;
-            }
-            if self.permit.stream().has_kept() {
-                return self.take_kept(waker);
-            }
-            Readiness::Start
-        }
-    };
-    // Sends, and gives back what this field holds. What an abandoned send has sent is unknown.
-    (out $buf:ident) => {
-        fn shared_fd(&self) -> Option<&SharedFd> {
-            Some(self.permit.stream().fd())
-        }
-
-        #[inline]
-        fn prepare(&mut self, waker: &Waker) -> Readiness {
-            self.permit.prepare(waker).unwrap_or(Readiness::Start)
-        }
-
-        #[inline]
-        fn complete(self, completion: Completion) -> Self::Output {
-            match completion.result() {
-                Ok(n) => Ok((n as usize, self.$buf)),
-                Err(error) => {
-                    let error = self.permit.stream().with_context("send to", error);
-                    self.fail(error)
-                }
-            }
-        }
-
-        fn dispose(&mut self, completion: Completion) {
-            crate::op::file::mend_cursor(self, completion);
-        }
-    };
-}
-
-pub(super) use on_stream;

@@ -1,7 +1,7 @@
 //! Moving bytes through a pipe without copying them to user space: `splice(2)`.
 
 use super::shared::{Direction, Permit};
-use crate::op::file::BYTES_MAX;
+use crate::buf::BYTES_MAX;
 use crate::op::operation::operation;
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,

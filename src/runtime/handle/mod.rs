@@ -46,10 +46,7 @@ impl Handle {
     #[must_use]
     #[track_caller]
     pub fn current() -> Handle {
-        match Handle::try_current() {
-            Some(handle) => handle,
-            None => current::with(|_| unreachable!("a runtime became current by itself")),
-        }
+        Handle::of(&current::required())
     }
 
     /// Returns a handle to the runtime that is running on this thread, if there is one.
@@ -74,8 +71,7 @@ impl Handle {
     #[track_caller]
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
-        F: Future + 'static,
-        F::Output: 'static,
+        F: Future<Output: 'static> + 'static,
     {
         self.core().spawn(future, None, Location::caller())
     }

@@ -57,34 +57,36 @@ impl Core {
     /// Fills the budget: the poll of a task, a child or a sibling future begins.
     #[inline]
     pub(crate) fn fill_coop_budget(&self) {
-        self.coop_budget.set(CoopBudget::FULL);
+        self.context.coop_budget.set(CoopBudget::FULL);
     }
 
     /// Whether the task may pass another ready leaf in this poll. If not, it yields once.
     #[inline]
     pub(crate) fn has_coop_budget(&self) -> bool {
-        self.coop_budget.get().now() > 0 || self.refill_coop_budget()
+        self.context.coop_budget.get().now() > 0 || self.refill_coop_budget()
     }
 
     #[cold]
     fn refill_coop_budget(&self) -> bool {
         // The first check after the loop has waited only sets the start time.
-        let is_first = self.turn_budget.has_rested.get();
-        let allowance = self.coop_budget.get();
+        let is_first = self.turn.budget.has_rested.get();
+        let allowance = self.context.coop_budget.get();
         let allowance = match self.look_at_coarse_clock() {
             true => CoopBudget::NONE,
             false if is_first => allowance.next_after(READY_LEAVES_TO_CLOCK),
             false => allowance.next(),
         };
-        self.coop_budget.set(allowance);
+        self.context.coop_budget.set(allowance);
         allowance.now() > 0
     }
 
     /// Counts a ready leaf that the task passes.
     #[inline]
     pub(crate) fn spend_coop_budget(&self) {
-        let allowance = self.coop_budget.get();
+        let allowance = self.context.coop_budget.get();
         let passed = u32::from(allowance.now() > 0);
-        self.coop_budget.set(CoopBudget(allowance.0 - passed));
+        self.context
+            .coop_budget
+            .set(CoopBudget(allowance.0 - passed));
     }
 }

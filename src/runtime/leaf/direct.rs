@@ -25,27 +25,27 @@ impl Core {
     /// Whether [`attempt`](Core::attempt) is worth calling, by its cheapest checks.
     #[inline]
     pub(crate) fn may_attempt(&self) -> bool {
-        self.has_room_alone() && self.coop_budget.get().is_some()
+        self.has_room_alone() && self.context.coop_budget.get().is_some()
     }
 
     #[inline]
     fn has_room_alone(&self) -> bool {
         !self.tasks.borrow().has_ready()
-            && self.turn_budget.attempts.get() > 0
-            && !self.in_joint_poll.get()
+            && self.turn.budget.attempts.get() > 0
+            && !self.context.in_joint_poll.get()
     }
 
     /// Tries an operation as a direct call, if the ring would be entered for it alone and the turn's budget allows it.
     pub(crate) fn attempt(&self, entry: &Entry, waker: &Waker) -> Attempt {
-        if !self.has_room_alone() || !self.has_coop_budget() || self.may_submit(true).is_some() {
+        if !self.has_room_alone() || !self.has_coop_budget() || self.may_submit(true).is_err() {
             return Attempt::Unserved;
         }
         let may_run_inline = wake_id_of(waker).is_some_and(|name| {
-            name.runtime() == self.slot_number && self.tasks.borrow().may_run_inline(name)
+            name.runtime() == self.slot.number() && self.tasks.borrow().may_run_inline(name)
         });
         // One in 32 goes into the ring anyway, and so is pending at its first poll. A loop that polls its other futures
         // only then, as a biased select does, cannot starve them by any rhythm.
-        if !may_run_inline || self.draw() {
+        if !may_run_inline || self.turn.draw() {
             return Attempt::Unserved;
         }
         let attempt = self.driver.borrow_mut().attempt(entry);
@@ -57,15 +57,16 @@ impl Core {
 
     /// Whether another direct call may run in this turn, even if other tasks are ready.
     pub(crate) fn may_serve(&self) -> bool {
-        self.turn_budget.attempts.get() > 0 && self.has_coop_budget()
+        self.turn.budget.attempts.get() > 0 && self.has_coop_budget()
     }
 
     /// Charges a completed direct call to the turn's budget and the task's.
     #[inline]
     pub(in crate::runtime) fn count_attempt(&self, completion: Completion) {
         let moved = u32::try_from(completion.raw()).unwrap_or(0);
-        let left = self.turn_budget.attempts.get();
-        self.turn_budget
+        let left = self.turn.budget.attempts.get();
+        self.turn
+            .budget
             .attempts
             .set(left.saturating_sub(moved.max(ATTEMPT_COST)));
         self.spend_coop_budget();
@@ -82,7 +83,7 @@ pub(crate) struct JointPoll {
 impl JointPoll {
     #[inline]
     pub(crate) fn begin() -> JointPoll {
-        let before = try_with(|core: &Core| core.in_joint_poll.replace(true));
+        let before = try_with(|core: &Core| core.context.in_joint_poll.replace(true));
         JointPoll {
             before: before.unwrap_or_default(),
         }
@@ -92,6 +93,6 @@ impl JointPoll {
 impl Drop for JointPoll {
     #[inline]
     fn drop(&mut self) {
-        try_with(|core: &Core| core.in_joint_poll.set(self.before));
+        try_with(|core: &Core| core.context.in_joint_poll.set(self.before));
     }
 }

@@ -1,18 +1,19 @@
 //! What leaves share: the coop budget, direct calls, the ring of provided buffers, leaves that need no kernel.
 
-mod alarm;
 mod coop;
 mod direct;
+mod operation;
 mod proceed;
 mod provided_buffers;
+mod timer;
 mod yielding;
 
 pub use self::yielding::{YieldNow, yield_now};
 
-pub(crate) use self::alarm::Alarm;
 pub(in crate::runtime) use self::coop::CoopBudget;
 pub(in crate::runtime) use self::direct::ATTEMPTED_BYTES_PER_TURN;
 pub(crate) use self::direct::JointPoll;
 pub(crate) use self::proceed::{proceed, proceed_with, ready_err};
 pub(in crate::runtime) use self::provided_buffers::ProvidedBuffers;
 pub(crate) use self::provided_buffers::{BUFFER_GROUP, READ_AHEAD_MAX};
+pub(crate) use self::timer::Alarm;

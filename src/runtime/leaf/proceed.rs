@@ -2,7 +2,7 @@
 
 use crate::buf::BufError;
 use crate::error::Canceled;
-use crate::runtime::core::{Core, Refusal};
+use crate::runtime::core::{Core, Rejection};
 use crate::runtime::current::try_with;
 use crate::runtime::scopes::reject_canceled;
 use std::io;
@@ -14,12 +14,12 @@ use std::task::{Context, Poll};
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
 pub(crate) struct Proceed {
-    refusal: Refusal,
+    rejection: Rejection,
 }
 
 pub(crate) fn proceed() -> Proceed {
     Proceed {
-        refusal: Refusal::None,
+        rejection: Rejection::None,
     }
 }
 
@@ -32,7 +32,7 @@ impl Future for Proceed {
             try_with(|core: &Core| (core.is_canceled(), core.has_coop_budget()))
                 .unwrap_or((false, true));
         if is_canceled {
-            return reject_canceled(&mut self.refusal, context).map(Err);
+            return reject_canceled(&mut self.rejection, context).map(Err);
         }
         if !has_coop_budget {
             context.waker().wake_by_ref();

@@ -1,7 +1,7 @@
 //! The runtime's ring of provided buffers, and the limits of receives into them.
 
 use crate::runtime::core::Core;
-use crate::sys::{BufRing, Features, Port};
+use crate::sys::{BufRing, BufSizes, Features, Port};
 use std::cell::{Cell, OnceCell};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ pub(crate) const READ_AHEAD_MAX: usize = 64 << 10;
 
 /// The runtime's state for receives that lend no buffer.
 pub(in crate::runtime) struct ProvidedBuffers {
+    sizes: BufSizes,
     /// Unset before the first such receive; `None` if the kernel does not support provided buffers or has no memory for
     /// them.
     buffers: OnceCell<Option<Arc<BufRing>>>,
@@ -21,8 +22,9 @@ pub(in crate::runtime) struct ProvidedBuffers {
 }
 
 impl ProvidedBuffers {
-    pub(in crate::runtime) const fn new() -> ProvidedBuffers {
+    pub(in crate::runtime) const fn new(sizes: BufSizes) -> ProvidedBuffers {
         ProvidedBuffers {
+            sizes,
             buffers: OnceCell::new(),
             is_unbounded: Cell::new(false),
         }
@@ -44,7 +46,7 @@ impl Core {
         if !self.is_open() || self.is_forked() || !self.has(Features::MULTISHOT_RECV) {
             return None;
         }
-        let ring = Arc::new(BufRing::new(self.settings.receive_buffers).ok()?);
+        let ring = Arc::new(BufRing::new(self.provided.sizes).ok()?);
         let mut driver = self.driver.borrow_mut();
         driver.ring_mut().provide(BUFFER_GROUP, &ring).ok()?;
         Some(ring)
@@ -68,7 +70,7 @@ impl Core {
 
     /// Returns how many bytes a receive that lends no buffer requests.
     pub(crate) fn receive_size(&self) -> usize {
-        self.settings.receive_buffers.size().min(READ_AHEAD_MAX)
+        self.provided.sizes.size().min(READ_AHEAD_MAX)
     }
 
     /// Whether the ring ends a multishot receive after a given number of bytes. A kernel may have been taken for one that

@@ -1,18 +1,17 @@
 //! A closure that runs on the blocking pool, and its handle.
 //!
-//! A closure is Waiting → Running → Done → Taken. While Waiting it can be withdrawn, and then never runs. Once Running
-//! it is waited for, unless it was declared abandonable (C10).
+//! A closure is Waiting → Running → Ended → Taken. While Waiting it can be withdrawn, which ends it with an error without
+//! running it. Once Running it is waited for, unless it was declared abandonable (C10).
 
-use super::{ErasedJob, Pool, Runnable, lock};
-use crate::error::{JoinError, panic_message};
+use super::{ErasedJob, Pool, lock};
+use crate::error::JoinError;
 use crate::runtime::core::Core;
 use crate::runtime::current::{self, drop_waker};
-use crate::runtime::fault::{Fault, Hook, catch};
+use crate::runtime::fault::{Hook, catch};
 use crate::runtime::scopes::Waiting;
 use crate::tasks::copy_waker;
-use std::any::Any;
 use std::fmt;
-use std::io;
+use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,36 +20,38 @@ use std::task::{Context, Poll, Waker, ready};
 
 type Closure<T> = Box<dyn FnOnce() -> T + Send>;
 type Disposal<T> = Box<dyn FnOnce(T) + Send>;
-type Outcome<T> = Result<T, Box<dyn Any + Send>>;
+type Outcome<T> = Result<T, JoinError>;
 
-enum JobState<T> {
-    Waiting {
-        closure: Closure<T>,
-        waker: Option<Waker>,
-        /// Whether the handle was dropped.
-        detached: bool,
-    },
-    Running {
-        waker: Option<Waker>,
-    },
-    /// Running, after the handle was dropped.
-    Detached,
-    Done(Outcome<T>),
-    Withdrawn(Why),
+enum Stage<T> {
+    Waiting(Closure<T>),
+    Running,
+    Ended(Outcome<T>),
     Taken,
 }
 
-/// Why a closure was not run.
-enum Why {
-    Aborted,
-    /// The scope of the call was canceled.
-    Refused,
-    NoThread(io::Error),
+struct JobState<T> {
+    stage: Stage<T>,
+    waker: Option<Waker>,
+    dispose: Option<Disposal<T>>,
+    /// Whether nothing awaits the closure: the handle was dropped, or gave up on one that runs.
+    detached: bool,
+}
+
+impl<T> JobState<T> {
+    /// Takes the closure for the next stage, if no thread has started it.
+    fn take_closure(&mut self, next: Stage<T>) -> Option<Closure<T>> {
+        match mem::replace(&mut self.stage, next) {
+            Stage::Waiting(closure) => Some(closure),
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
 }
 
 struct Job<T> {
     state: Mutex<JobState<T>>,
-    dispose: Mutex<Option<Disposal<T>>>,
     /// Set once the closure has run, just before its waiter is woken.
     over: Arc<AtomicBool>,
     abandonable: bool,
@@ -60,47 +61,34 @@ struct Job<T> {
 
 impl<T: Send> ErasedJob for Job<T> {
     fn run(&self) {
-        let closure = {
-            let mut state = lock(&self.state);
-            match std::mem::replace(&mut *state, JobState::Taken) {
-                JobState::Waiting {
-                    closure,
-                    waker,
-                    detached,
-                } => {
-                    *state = if detached {
-                        JobState::Detached
-                    } else {
-                        JobState::Running { waker }
-                    };
-                    closure
-                }
-                other => {
-                    *state = other;
-                    return;
-                }
-            }
+        let closure = lock(&self.state).take_closure(Stage::Running);
+        let Some(closure) = closure else {
+            return;
         };
-        let outcome = catch(closure);
+        let outcome = catch(closure).map_err(JoinError::panicked);
         let mut state = lock(&self.state);
-        match std::mem::replace(&mut *state, JobState::Taken) {
-            JobState::Running { waker } => {
-                *state = JobState::Done(outcome);
-                self.over.store(true, Ordering::Release);
-                drop(state);
-                if let Some(waker) = waker {
-                    self.hook.guard("a waker", || waker.wake());
-                }
-            }
-            _ => {
-                drop(state);
-                self.nobody_waits(outcome);
-            }
+        if state.detached {
+            state.stage = Stage::Taken;
+            drop(state);
+            self.nobody_waits(outcome);
+            return;
         }
+        state.stage = Stage::Ended(outcome);
+        self.over.store(true, Ordering::Release);
+        let waker = state.waker.take();
+        drop(state);
+        self.wake(waker);
     }
 
-    fn withdraw(&self, why: Option<io::Error>) {
-        self.take_back(why.map_or(Why::Aborted, Why::NoThread));
+    fn withdraw(&self, why: JoinError) {
+        let mut state = lock(&self.state);
+        let Some(closure) = state.take_closure(Stage::Ended(Err(why))) else {
+            return;
+        };
+        let waker = state.waker.take();
+        drop(state);
+        self.wake(waker);
+        self.drop_closure(closure);
     }
 
     fn is_abandonable(&self) -> bool {
@@ -109,48 +97,152 @@ impl<T: Send> ErasedJob for Job<T> {
 }
 
 impl<T> Job<T> {
-    /// Withdraws the closure if no thread has started it.
-    fn take_back(&self, why: Why) {
-        let mut state = lock(&self.state);
-        match std::mem::replace(&mut *state, JobState::Withdrawn(why)) {
-            JobState::Waiting { closure, waker, .. } => {
-                drop(state);
-                if let Some(waker) = waker {
-                    self.hook.guard("a waker", || waker.wake());
-                }
-                self.hook
-                    .guard("a closure that was not run", || drop(closure));
-            }
-            other => *state = other,
+    fn wake(&self, waker: Option<Waker>) {
+        if let Some(waker) = waker {
+            self.hook.guard("a waker", || waker.wake());
         }
     }
 
-    fn was_refused(&self) -> bool {
-        matches!(&*lock(&self.state), JobState::Withdrawn(Why::Refused))
+    fn drop_closure(&self, closure: Closure<T>) {
+        self.hook
+            .guard("a closure that was not run", || drop(closure));
+    }
+
+    fn was_rejected(&self) -> bool {
+        matches!(&lock(&self.state).stage, Stage::Ended(Err(error)) if error.is_wait_canceled())
     }
 
     /// Whether no thread has started the closure.
     fn is_waiting(&self) -> bool {
-        matches!(&*lock(&self.state), JobState::Waiting { .. })
+        matches!(lock(&self.state).stage, Stage::Waiting(_))
     }
 
     fn nobody_waits(&self, outcome: Outcome<T>) {
-        match outcome {
+        match outcome.map_err(JoinError::try_into_panic) {
             Ok(value) => {
-                let dispose = lock(&self.dispose).take();
+                let dispose = lock(&self.state).dispose.take();
                 self.hook.guard("a late result", || match dispose {
                     Some(dispose) => dispose(value),
                     None => drop(value),
                 });
             }
-            Err(payload) => {
-                self.hook.report(&Fault::Panicked {
-                    task: format!("started by spawn_blocking at {}", self.location),
-                    message: panic_message(&*payload),
-                });
-                self.hook.drop_payload(payload);
+            Err(Ok(payload)) => {
+                let task = format!("started by spawn_blocking at {}", self.location);
+                self.hook.report_panic(task, payload);
             }
+            // It has not run.
+            Err(Err(_)) => {}
         }
+    }
+}
+
+/// Runs a blocking closure on a thread of the runtime's pool, so that it does not block the event loop.
+///
+/// The pool has at most 64 threads by default (see [`Builder::blocking_threads`](crate::runtime::Builder::blocking_threads));
+/// when all are busy, closures queue in order. The closure runs whether or not the handle is awaited; dropping the
+/// handle detaches it.
+///
+/// In a canceled scope, this call drops the closure, and awaiting the handle returns an error for which
+/// [`JoinError::is_wait_canceled`](crate::task::JoinError::is_wait_canceled) is true. A running closure can check whether its
+/// scope is canceled through a [`ScopeHandle`](crate::cancel::ScopeHandle).
+///
+/// If the pool has no thread and cannot create one, the closure is dropped, and awaiting the handle returns an error
+/// that converts to an [`io::Error`](std::io::Error) of kind `QuotaExceeded` and names the limits in the way
+/// (RLIMIT_NPROC, `pids.max`).
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let names = gimmal::task::spawn_blocking(|| std::fs::read_dir(".").map(|entries| entries.count()));
+///     assert!(names.await?? > 0);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Cancel safety
+///
+/// Canceled work happens entirely or not at all: if the wait is canceled, a closure that has not started is removed
+/// from the queue and never runs, and one that has started is waited for. After a drop of the wait, it runs.
+///
+/// # Panics
+///
+/// If called outside a runtime.
+// Test: tests/blocking.rs
+#[track_caller]
+pub fn spawn_blocking<F, T>(run: F) -> BlockingHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    start_blocking(run, None)
+}
+
+/// Runs a closure as [`spawn_blocking`] does, but lets it be abandoned: a canceled wait ends at once, the thread keeps
+/// running, and `dispose` receives the late result. The runtime's shutdown does not wait for the closure either.
+///
+/// The closure must own everything it touches, which the `'static` bound requires, and later code must not depend on its
+/// effects.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gimmal::run(async {
+///     let slow = gimmal::task::spawn_abandonable(|| vec![0u8; 16], |late| drop(late));
+///     assert_eq!(slow.await?.len(), 16);
+///     Ok(())
+/// })
+/// # }
+/// ```
+///
+/// # Cancel safety
+///
+/// A cancel or a drop loses the result to the caller, and nothing else: `dispose` receives it.
+///
+/// # Panics
+///
+/// If called outside a runtime.
+// Test: tests/blocking.rs
+#[track_caller]
+pub fn spawn_abandonable<F, T, D>(run: F, dispose: D) -> BlockingHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+    D: FnOnce(T) + Send + 'static,
+{
+    start_blocking(run, Some(Box::new(dispose)))
+}
+
+#[track_caller]
+fn start_blocking<F, T>(run: F, dispose: Option<Disposal<T>>) -> BlockingHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    // Starting may drop the closure, which runs user code: hold the runtime, but borrow nothing of it.
+    let core = current::required();
+    let job = Arc::new(Job {
+        abandonable: dispose.is_some(),
+        state: Mutex::new(JobState {
+            stage: Stage::Waiting(Box::new(run)),
+            waker: None,
+            dispose,
+            detached: false,
+        }),
+        over: Arc::default(),
+        hook: core.hook.clone(),
+        location: Location::caller(),
+    });
+    if core.is_canceled() {
+        // The cancel cut this call short, whether or not the handle is awaited (C7).
+        core.attribute_canceled();
+        job.withdraw(JoinError::canceled());
+    } else {
+        core.pool.start(job.clone());
+    }
+    BlockingHandle {
+        job,
+        pool: core.pool.clone(),
+        waiting: Waiting::default(),
     }
 }
 
@@ -192,42 +284,6 @@ pub struct BlockingHandle<T> {
     waiting: Waiting,
 }
 
-impl<T: Send + 'static> BlockingHandle<T> {
-    pub(in crate::runtime) fn new(
-        closure: Closure<T>,
-        dispose: Option<Disposal<T>>,
-        pool: Pool,
-        hook: Hook,
-        location: &'static Location<'static>,
-    ) -> BlockingHandle<T> {
-        BlockingHandle {
-            job: Arc::new(Job {
-                abandonable: dispose.is_some(),
-                state: Mutex::new(JobState::Waiting {
-                    closure,
-                    waker: None,
-                    detached: false,
-                }),
-                dispose: Mutex::new(dispose),
-                over: Arc::new(AtomicBool::new(false)),
-                hook,
-                location,
-            }),
-            pool,
-            waiting: Waiting::default(),
-        }
-    }
-
-    pub(in crate::runtime) fn runnable(&self) -> Runnable {
-        Runnable(self.job.clone())
-    }
-
-    /// Drops the closure, so that awaiting the handle returns the error of a canceled scope.
-    pub(in crate::runtime) fn refuse(&self) {
-        self.job.take_back(Why::Refused);
-    }
-}
-
 impl<T> BlockingHandle<T> {
     /// Removes the closure from the queue if no thread has started it: awaiting the handle then returns an error for
     /// which [`JoinError::is_aborted`] is true. A running closure cannot be stopped; awaiting the handle waits for it.
@@ -235,17 +291,15 @@ impl<T> BlockingHandle<T> {
     where
         T: Send,
     {
-        self.job.withdraw(None);
+        self.job.withdraw(JoinError::aborted());
         self.pool.forget(&self.job);
     }
 
     /// Whether the closure has ended or was removed from the queue, so that awaiting the handle does not wait.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        matches!(
-            &*lock(&self.job.state),
-            JobState::Done(_) | JobState::Withdrawn(_) | JobState::Taken
-        )
+        let state = lock(&self.job.state);
+        matches!(state.stage, Stage::Ended(_) | Stage::Taken)
     }
 }
 
@@ -261,7 +315,7 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if self.job.was_refused() && current::try_with(Core::is_canceled) == Some(true) {
+            if self.job.was_rejected() && current::try_with(Core::is_canceled) == Some(true) {
                 // Counts the rejection, so that a loop that swallows the error ends (C2).
                 ready!(self.waiting.poll(context));
             }
@@ -289,59 +343,39 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
 
 impl<T: Send + 'static> BlockingHandle<T> {
     fn poll_job(&self, give_up: bool, new: Waker) -> Poll<Result<T, JoinError>> {
-        let mut withdrawn = None;
-        let (outcome, replaced) = {
-            let mut state = lock(&self.job.state);
-            match std::mem::replace(&mut *state, JobState::Taken) {
-                JobState::Waiting { closure, waker, .. } if give_up => {
-                    withdrawn = Some((closure, waker));
-                    (Poll::Ready(Err(JoinError::canceled())), Some(new))
-                }
-                JobState::Waiting {
-                    closure,
-                    waker,
-                    detached,
-                } => {
-                    *state = JobState::Waiting {
-                        closure,
-                        waker: Some(new),
-                        detached,
-                    };
-                    (Poll::Pending, waker)
-                }
-                JobState::Running { waker } if give_up && self.job.abandonable => {
-                    *state = JobState::Detached;
-                    (Poll::Ready(Err(JoinError::canceled())), waker)
-                }
-                JobState::Running { waker } => {
-                    *state = JobState::Running { waker: Some(new) };
-                    (Poll::Pending, waker)
-                }
-                JobState::Done(Ok(value)) => (Poll::Ready(Ok(value)), Some(new)),
-                JobState::Done(Err(payload)) => {
-                    (Poll::Ready(Err(JoinError::panicked(payload))), Some(new))
-                }
-                JobState::Withdrawn(Why::Aborted) => {
-                    (Poll::Ready(Err(JoinError::aborted())), Some(new))
-                }
-                JobState::Withdrawn(Why::Refused) => {
-                    (Poll::Ready(Err(JoinError::canceled())), Some(new))
-                }
-                JobState::Withdrawn(Why::NoThread(error)) => {
-                    (Poll::Ready(Err(JoinError::no_thread(error))), Some(new))
-                }
-                JobState::Taken | JobState::Detached => {
-                    panic!("a BlockingHandle was polled after it had given its result")
-                }
+        let mut unstarted = None;
+        let mut state = lock(&self.job.state);
+        assert!(
+            !state.detached && !matches!(state.stage, Stage::Taken),
+            "a BlockingHandle was polled after it had given its result"
+        );
+        let outcome = match mem::replace(&mut state.stage, Stage::Taken) {
+            Stage::Ended(outcome) => Poll::Ready(outcome),
+            Stage::Waiting(closure) if give_up => {
+                unstarted = Some(closure);
+                Poll::Ready(Err(JoinError::canceled()))
+            }
+            Stage::Running if give_up && self.job.abandonable => {
+                state.stage = Stage::Running;
+                state.detached = true;
+                Poll::Ready(Err(JoinError::canceled()))
+            }
+            pending => {
+                state.stage = pending;
+                Poll::Pending
             }
         };
+        let (kept, unused) = match outcome {
+            Poll::Pending => (Some(new), None),
+            Poll::Ready(_) => (None, Some(new)),
+        };
+        let replaced = mem::replace(&mut state.waker, kept);
+        drop(state);
         drop_waker(replaced);
-        if let Some((closure, waker)) = withdrawn {
+        drop_waker(unused);
+        if let Some(closure) = unstarted {
             self.pool.forget(&self.job);
-            drop_waker(waker);
-            self.job
-                .hook
-                .guard("a closure that was not run", || drop(closure));
+            self.job.drop_closure(closure);
         }
         outcome
     }
@@ -350,27 +384,19 @@ impl<T: Send + 'static> BlockingHandle<T> {
 impl<T> Drop for BlockingHandle<T> {
     fn drop(&mut self) {
         let mut state = lock(&self.job.state);
-        match std::mem::replace(&mut *state, JobState::Taken) {
-            JobState::Running { waker } => {
-                *state = JobState::Detached;
-                drop(state);
-                drop_waker(waker);
+        let waker = state.waker.take();
+        state.detached = true;
+        let outcome = match mem::replace(&mut state.stage, Stage::Taken) {
+            Stage::Ended(outcome) => Some(outcome),
+            other => {
+                state.stage = other;
+                None
             }
-            JobState::Waiting { closure, waker, .. } => {
-                *state = JobState::Waiting {
-                    closure,
-                    waker: None,
-                    detached: true,
-                };
-                drop(state);
-                drop_waker(waker);
-            }
-            JobState::Detached => *state = JobState::Detached,
-            JobState::Done(outcome) => {
-                drop(state);
-                self.job.nobody_waits(outcome);
-            }
-            JobState::Withdrawn(_) | JobState::Taken => {}
+        };
+        drop(state);
+        drop_waker(waker);
+        if let Some(outcome) = outcome {
+            self.job.nobody_waits(outcome);
         }
     }
 }

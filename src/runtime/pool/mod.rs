@@ -6,17 +6,17 @@ mod blocking;
 mod thread_shortage;
 mod worker;
 
-pub use self::blocking::BlockingHandle;
+pub use self::blocking::{BlockingHandle, spawn_abandonable, spawn_blocking};
 
 pub(super) use self::thread_shortage::ThreadShortage;
 pub(crate) use self::thread_shortage::no_thread_for;
 pub(crate) use self::worker::Worker;
 
 use super::fault::Hook;
+use crate::error::JoinError;
 use crate::sys::no_thread;
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ const IDLE_MAX: Duration = Duration::from_secs(10);
 pub(super) trait ErasedJob: Send + Sync {
     fn run(&self);
     /// Withdraws a closure that will not be run: wakes its waiter, and drops the closure.
-    fn withdraw(&self, why: Option<io::Error>);
+    fn withdraw(&self, why: JoinError);
     /// Whether a shutdown does not wait for it.
     fn is_abandonable(&self) -> bool;
 }
@@ -40,14 +40,9 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A closure that is about to be queued.
-pub(super) struct Runnable(pub(super) Arc<dyn ErasedJob>);
-
 /// The threads of one runtime.
 #[derive(Clone)]
-pub(super) struct Pool {
-    shared: Arc<PoolShared>,
-}
+pub(super) struct Pool(Arc<PoolShared>);
 
 struct PoolShared {
     queue: Mutex<JobQueue>,
@@ -55,6 +50,7 @@ struct PoolShared {
     quiet: Condvar,
     threads_max: usize,
     thread_name: String,
+    hook: Hook,
 }
 
 #[derive(Default)]
@@ -77,66 +73,65 @@ impl JobQueue {
 }
 
 impl Pool {
-    pub(super) fn new(threads_max: usize, runtime: &str) -> Pool {
-        Pool {
-            shared: Arc::new(PoolShared {
-                queue: Mutex::default(),
-                work: Condvar::new(),
-                quiet: Condvar::new(),
-                threads_max,
-                thread_name: format!("{runtime}-blocking"),
-            }),
-        }
+    pub(super) fn new(threads_max: usize, runtime: &str, hook: Hook) -> Pool {
+        Pool(Arc::new(PoolShared {
+            queue: Mutex::default(),
+            work: Condvar::new(),
+            quiet: Condvar::new(),
+            threads_max,
+            thread_name: format!("{runtime}-blocking"),
+            hook,
+        }))
     }
 
     /// Queues a closure, and wakes or starts a thread for it.
-    pub(super) fn start(&self, Runnable(job): Runnable, hook: &Hook) {
-        let mut queue = lock(&self.shared.queue);
+    pub(super) fn start(&self, job: Arc<dyn ErasedJob>) {
+        let mut queue = lock(&self.0.queue);
         if queue.closed {
             drop(queue);
-            job.withdraw(None);
+            job.withdraw(JoinError::aborted());
             return;
         }
         queue.jobs.push_back(job);
-        if queue.idle >= queue.jobs.len() || queue.threads == self.shared.threads_max {
+        if queue.idle >= queue.jobs.len() || queue.threads == self.0.threads_max {
             drop(queue);
-            self.shared.work.notify_one();
+            self.0.work.notify_one();
             return;
         }
         queue.threads += 1;
         drop(queue);
-        let (shared, hook) = (self.shared.clone(), hook.clone());
+        let shared = self.0.clone();
         let started = std::thread::Builder::new()
             .name(shared.thread_name.clone())
-            .spawn(move || shared.serve(&hook));
+            .spawn(move || shared.serve());
         if let Err(error) = started {
-            let mut queue = lock(&self.shared.queue);
+            let mut queue = lock(&self.0.queue);
             queue.threads -= 1;
             // If there are other threads, one of them will run it.
-            let refused = if queue.threads == 0 {
-                queue.jobs.pop_back()
-            } else {
-                None
-            };
-            drop(queue);
-            if let Some(job) = refused {
-                job.withdraw(Some(no_thread(error, "a closure that blocks")));
+            if queue.threads == 0
+                && let Some(job) = queue.jobs.pop_back()
+            {
+                drop(queue);
+                job.withdraw(JoinError::no_thread(no_thread(
+                    error,
+                    "a closure that blocks",
+                )));
             }
         }
     }
 
     /// Closes the queue, and withdraws closures that have not started.
-    pub(super) fn close(&self, hook: &Hook) {
+    pub(super) fn close(&self) {
         let waiting = {
-            let mut queue = lock(&self.shared.queue);
+            let mut queue = lock(&self.0.queue);
             queue.closed = true;
             std::mem::take(&mut queue.jobs)
         };
-        self.shared.work.notify_all();
+        self.0.work.notify_all();
         for job in waiting {
             // The last holder of a job drops its contents, which runs user code.
-            hook.guard("a closure that was not run", move || {
-                job.withdraw(None);
+            self.0.hook.guard("a closure that was not run", move || {
+                job.withdraw(JoinError::aborted());
                 drop(job);
             });
         }
@@ -144,9 +139,9 @@ impl Pool {
 
     /// Waits for running closures that are not abandonable. Returns how many of those are still running.
     pub(super) fn wait(&self, timeout: Duration) -> usize {
-        let queue = lock(&self.shared.queue);
+        let queue = lock(&self.0.queue);
         let (queue, _) = self
-            .shared
+            .0
             .quiet
             .wait_timeout_while(queue, timeout, |queue| queue.awaited() > 0)
             .unwrap_or_else(PoisonError::into_inner);
@@ -155,7 +150,7 @@ impl Pool {
 
     /// Removes a withdrawn job from the queue.
     pub(super) fn forget(&self, job: &Arc<impl ErasedJob>) {
-        let mut queue = lock(&self.shared.queue);
+        let mut queue = lock(&self.0.queue);
         let ours = Arc::as_ptr(job).cast::<()>();
         let at = queue
             .jobs
@@ -167,13 +162,13 @@ impl Pool {
 
     /// Returns the numbers of threads, of running closures, and of waiting closures.
     pub(super) fn figures(&self) -> (usize, usize, usize) {
-        let queue = lock(&self.shared.queue);
+        let queue = lock(&self.0.queue);
         (queue.threads, queue.running.len(), queue.jobs.len())
     }
 }
 
 impl PoolShared {
-    fn serve(&self, hook: &Hook) {
+    fn serve(&self) {
         let mut queue = lock(&self.queue);
         loop {
             if let Some(job) = queue.jobs.pop_front() {
@@ -185,7 +180,7 @@ impl PoolShared {
                 let leaves = usize::from(!job.is_abandonable());
                 queue.leaving += leaves;
                 drop(queue);
-                hook.guard("a closure's remains", || drop(job));
+                self.hook.guard("a closure's remains", || drop(job));
                 queue = lock(&self.queue);
                 queue.leaving -= leaves;
                 if queue.awaited() == 0 {

@@ -23,48 +23,36 @@ use std::time::Duration;
 /// How long the result "no thread can be created" is cached.
 const BELIEVED: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::runtime) struct ThreadShortage {
-    /// Whether the last try to create a thread failed.
-    is_short: Cell<bool>,
-    /// The time before which it is not tried again.
-    until: Cell<Instant>,
-}
-
-impl ThreadShortage {
-    pub(in crate::runtime) const fn new() -> ThreadShortage {
-        ThreadShortage {
-            is_short: Cell::new(false),
-            until: Cell::new(Instant::from_ns(0)),
-        }
-    }
+    /// The time before which it is not tried again, if the last try to create a thread failed.
+    until: Cell<Option<Instant>>,
 }
 
 impl Core {
     /// Whether the last try to create a thread failed, perhaps longer ago than the cache holds.
     #[inline]
     pub(crate) fn is_short_of_threads(&self) -> bool {
-        self.thread_shortage.is_short.get()
+        self.thread_shortage.until.get().is_some()
     }
 
     /// Returns whether no thread can be created: tries it, unless a failure is cached. May call the hook, which is user
     /// code: the caller borrows nothing.
     #[cold]
     pub(crate) fn lacks_threads(&self) -> bool {
-        let is_believed =
-            self.thread_shortage.is_short.get() && self.now() < self.thread_shortage.until.get();
-        is_believed || self.lacks_threads_now()
+        let until = self.thread_shortage.until.get();
+        until.is_some_and(|until| self.now() < until) || self.lacks_threads_now()
     }
 
     /// As [`lacks_threads`](Core::lacks_threads), but always tries: the caller is about to fail an operation for it.
     #[cold]
     pub(crate) fn lacks_threads_now(&self) -> bool {
         let tried = self.driver.borrow().try_thread();
-        let was_short = self.thread_shortage.is_short.replace(tried.is_err());
+        let until = tried.is_err().then(|| self.now() + BELIEVED);
+        let was_short = self.thread_shortage.until.replace(until).is_some();
         let Err(error) = tried else {
             return false;
         };
-        self.thread_shortage.until.set(self.now() + BELIEVED);
         if !was_short {
             let message = no_thread(error, "requests that may block").to_string();
             self.report(&Fault::NoThreads { message });

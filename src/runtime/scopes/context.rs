@@ -4,10 +4,54 @@ use crate::runtime::core::Core;
 use crate::runtime::leaf::CoopBudget;
 use crate::scope::{CancelEffects, ScopeKind};
 use crate::table::{Key, Leaf, Owner, OwnerKind};
-use crate::tasks::{ReadyTask, Task, WakeId, waker};
+use crate::tasks::{ReadyRow, Task, WakeId};
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::task::Waker;
+
+/// The task or child that is being polled, or was polled last, and the scope that it polls in.
+#[derive(Debug)]
+pub(in crate::runtime) struct Context {
+    pub(in crate::runtime) running: Cell<Key>,
+    /// The leaf that the running task waits for, while it is being polled and has no scope of its own.
+    pub(in crate::runtime) leaf: Cell<Option<Leaf>>,
+    /// The current scope.
+    pub(in crate::runtime) owner: Cell<Owner>,
+    /// Whether the current scope is canceled.
+    pub(in crate::runtime) canceled: Cell<bool>,
+    /// Counts the events that may have changed whether a scope is canceled.
+    epoch: Cell<u64>,
+    /// The running task's coop budget: ready leaves that it may still pass in this poll.
+    pub(in crate::runtime) coop_budget: Cell<CoopBudget>,
+    /// Whether a combinator is polling several futures in this poll.
+    pub(in crate::runtime) in_joint_poll: Cell<bool>,
+    /// The scope between two polls, and of new tasks.
+    pub(in crate::runtime) root: Key,
+    pub(in crate::runtime) root_canceled: Cell<bool>,
+}
+
+impl Context {
+    pub(in crate::runtime) fn new(root: Key) -> Context {
+        Context {
+            running: Cell::new(Key::new(0, 0)),
+            leaf: Cell::new(None),
+            owner: Cell::new(Owner::scope(root)),
+            canceled: Cell::new(false),
+            epoch: Cell::new(0),
+            coop_budget: Cell::new(CoopBudget::NONE),
+            in_joint_poll: Cell::new(false),
+            root,
+            root_canceled: Cell::new(false),
+        }
+    }
+
+    /// Returns the scope of new tasks, and whether it is canceled.
+    #[inline]
+    pub(in crate::runtime) fn root(&self) -> (Key, bool) {
+        (self.root, self.root_canceled.get())
+    }
+}
 
 /// The context that was current before a child or a scope was entered.
 #[derive(Clone, Copy, Debug)]
@@ -17,7 +61,7 @@ pub(crate) struct Before {
     leaf: Option<Leaf>,
     at: Owner,
     canceled: bool,
-    scope_epoch: u64,
+    epoch: u64,
 }
 
 /// The parent's context, saved while its children are polled.
@@ -70,28 +114,23 @@ impl Core {
     /// Makes a task or child, which is about to be polled, current, with a full coop budget. Returns its waker, which has
     /// nothing to drop.
     #[inline]
-    pub(crate) fn enter_task(&self, ready: ReadyTask) -> ManuallyDrop<Waker> {
-        self.running.set(ready.key);
-        self.leaf.set(ready.leaf);
-        self.current_owner.set(Owner::task(ready.key));
-        self.canceled.set(ready.canceled);
-        if ready.has_scope {
-            self.enter_task_scope(ready.key);
+    pub(crate) fn enter_task(&self, row: ReadyRow) -> ManuallyDrop<Waker> {
+        self.context.running.set(row.key);
+        self.context.leaf.set(row.leaf);
+        self.context.owner.set(Owner::task(row.key));
+        self.context.canceled.set(row.canceled);
+        if row.has_scope {
+            self.enter_task_scope(row.key);
         }
         self.fill_coop_budget();
-        self.waker_of(ready.key)
-    }
-
-    /// Returns the waker of a task or child, which has nothing to drop.
-    #[inline]
-    pub(crate) fn waker_of(&self, task: Key) -> ManuallyDrop<Waker> {
-        ManuallyDrop::new(waker(WakeId::new(self.slot_number, task)))
+        ManuallyDrop::new(self.waker_of(row.key))
     }
 
     /// Parks the task or child that was polled and is pending.
     #[inline]
     pub(crate) fn park_task(&self, key: Key, task: Option<Pin<Box<dyn Task>>>) {
-        if self.tasks.borrow_mut().park(key, task, self.leaf.get()) {
+        let leaf = self.context.leaf.get();
+        if self.tasks.borrow_mut().park(key, task, leaf) {
             self.count_yield();
         }
     }
@@ -100,7 +139,7 @@ impl Core {
     pub(super) fn enter_task_scope(&self, task: Key) {
         let task_scope = self.tasks.borrow().task_scope(task);
         if let Some(task_scope) = task_scope {
-            self.current_owner.set(Owner::scope(task_scope.scope));
+            self.context.owner.set(Owner::scope(task_scope.scope));
             self.look_up();
         }
     }
@@ -108,7 +147,7 @@ impl Core {
     /// Leaves the task after its poll. Attributions that are left have no poller to look at them, and are cleared.
     #[inline]
     pub(in crate::runtime) fn leave_task(&self) {
-        self.current_owner.set(Owner::scope(self.root));
+        self.context.owner.set(Owner::scope(self.context.root));
         if self.attributed.replace(false) {
             self.attributions.borrow_mut().clear();
         }
@@ -117,17 +156,17 @@ impl Core {
     /// Returns the wake ID of the task or child that is being polled.
     #[inline]
     pub(in crate::runtime) fn id_of_running(&self) -> WakeId {
-        WakeId::new(self.slot_number, self.running.get())
+        self.wake_id(self.context.running.get())
     }
 
     #[inline]
     pub(super) fn before(&self) -> Before {
         Before {
-            running: self.running.get(),
-            leaf: self.leaf.get(),
-            at: self.current_owner.get(),
-            canceled: self.canceled.get(),
-            scope_epoch: self.scope_epoch.get(),
+            running: self.context.running.get(),
+            leaf: self.context.leaf.get(),
+            at: self.context.owner.get(),
+            canceled: self.context.canceled.get(),
+            epoch: self.context.epoch.get(),
         }
     }
 
@@ -136,7 +175,7 @@ impl Core {
     pub(crate) fn suspend(&self) -> SavedContext {
         SavedContext {
             before: self.before(),
-            coop_budget: self.coop_budget.get(),
+            coop_budget: self.context.coop_budget.get(),
             attributions: match self.attributed.replace(false) {
                 true => self.attributions.take(),
                 false => Vec::new(),
@@ -147,9 +186,9 @@ impl Core {
     /// Restores the context of the parent after its children were polled. Returns the latest leaf of the last child.
     #[inline]
     pub(crate) fn resume(&self, saved: SavedContext) -> Option<Leaf> {
-        let leaf = self.leaf.get();
+        let leaf = self.context.leaf.get();
         self.leave(saved.before);
-        self.coop_budget.set(saved.coop_budget);
+        self.context.coop_budget.set(saved.coop_budget);
         for attributed in saved.attributions {
             self.note_attribution(attributed);
         }
@@ -159,13 +198,13 @@ impl Core {
     /// Whether scopes may have been canceled since the context was saved.
     #[inline]
     pub(crate) fn has_changed(&self, saved: &SavedContext) -> bool {
-        self.scope_epoch.get() != saved.before.scope_epoch
+        self.context.epoch.get() != saved.before.epoch
     }
 
     /// Whether the running task or child, which has no scope of its own, has left a leaf pending.
     #[inline]
     pub(crate) fn has_leaf(&self) -> bool {
-        self.leaf.get().is_some()
+        self.context.leaf.get().is_some()
     }
 
     /// Whether a cancel was attributed since the context was saved.
@@ -203,15 +242,15 @@ impl Core {
     pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
         let canceled = self.renew_scope(key, waker);
         let before = self.before();
-        self.current_owner.set(Owner::scope(key));
-        self.canceled.set(canceled);
+        self.context.owner.set(Owner::scope(key));
+        self.context.canceled.set(canceled);
         before
     }
 
     /// Enters an open scope to drop what belongs to it. Returns the previous context.
     pub(crate) fn enter_to_drop(&self, scope: Key) -> Before {
         let before = self.before();
-        self.current_owner.set(Owner::scope(scope));
+        self.context.owner.set(Owner::scope(scope));
         self.look_up();
         before
     }
@@ -219,12 +258,12 @@ impl Core {
     /// Restores the previous context.
     #[inline]
     pub(crate) fn leave(&self, before: Before) {
-        if self.running.replace(before.running) != before.running {
-            self.leaf.set(before.leaf);
+        if self.context.running.replace(before.running) != before.running {
+            self.context.leaf.set(before.leaf);
         }
-        self.current_owner.set(before.at);
-        self.canceled.set(before.canceled);
-        if self.scope_epoch.get() != before.scope_epoch {
+        self.context.owner.set(before.at);
+        self.context.canceled.set(before.canceled);
+        if self.context.epoch.get() != before.epoch {
             self.look_again();
         }
     }
@@ -233,11 +272,11 @@ impl Core {
     /// of its own by now, if a destructor canceled it through its handle.
     #[cold]
     fn look_again(&self) {
-        if let OwnerKind::Task(task) = self.current_owner.get().kind()
+        if let OwnerKind::Task(task) = self.context.owner.get().kind()
             && let Some(task_scope) = self.tasks.borrow().task_scope(task)
             && task_scope.has_scope
         {
-            self.current_owner.set(Owner::scope(task_scope.scope));
+            self.context.owner.set(Owner::scope(task_scope.scope));
         }
         self.look_up();
     }
@@ -246,8 +285,8 @@ impl Core {
     /// leaf.
     #[inline]
     pub(super) fn leaf_of(&self, task: Key) -> Option<Leaf> {
-        if task == self.running.get() {
-            self.leaf.get()
+        if task == self.context.running.get() {
+            self.context.leaf.get()
         } else {
             self.tasks.borrow().leaf(task)
         }
@@ -256,20 +295,20 @@ impl Core {
     /// Forgets a leaf that has ended if it is that of the running task, so that the next leaf need not check its status.
     #[inline]
     pub(in crate::runtime) fn leaf_ended(&self, leaf: Leaf) {
-        if self.leaf.get() == Some(leaf) {
-            self.leaf.set(None);
+        if self.context.leaf.get() == Some(leaf) {
+            self.context.leaf.set(None);
         }
     }
 
     /// Records that scopes may have been canceled or freed, and updates the current state.
     pub(in crate::runtime) fn refresh(&self) {
-        self.scope_epoch.set(self.scope_epoch.get() + 1);
+        self.context.epoch.set(self.context.epoch.get() + 1);
         self.look_up();
     }
 
     /// Looks up whether the current scope is canceled.
     pub(super) fn look_up(&self) {
-        let canceled = match self.current_owner.get().kind() {
+        let canceled = match self.context.owner.get().kind() {
             OwnerKind::Task(task) => {
                 let task_scope = self.tasks.borrow().task_scope(task);
                 // The group marks its children as canceled, but it may not have been polled since its scope was
@@ -281,14 +320,14 @@ impl Core {
             }
             OwnerKind::Scope(scope) => self.scopes.borrow().is_canceled(scope),
         };
-        self.canceled.set(canceled);
+        self.context.canceled.set(canceled);
     }
 
     /// Returns the current scope of the tree, as the parent of a new scope. A task without a scope gets its own for
     /// that.
     #[inline]
     pub(crate) fn current_scope(&self) -> Key {
-        match self.current_owner.get().kind() {
+        match self.context.owner.get().kind() {
             OwnerKind::Task(task) => self.give_scope(task),
             OwnerKind::Scope(scope) => scope,
         }
@@ -300,7 +339,7 @@ impl Core {
         let task_scope = self.tasks.borrow().task_scope(task);
         let Some(task_scope) = task_scope else {
             // The task has ended, but one of its destructors is still running.
-            return self.root;
+            return self.context.root;
         };
         let mut effects = CancelEffects::default();
         let key = {
@@ -309,29 +348,28 @@ impl Core {
             if task_scope.cancel_called {
                 scopes.cancel(key, None, &mut effects);
             }
-            scopes.wake_with(key, waker(WakeId::new(self.slot_number, task)));
+            scopes.wake_with(key, self.waker_of(task));
             key
         };
         let leaf = self.leaf_of(task);
-        if task == self.running.get() {
-            self.leaf.set(None);
+        if task == self.context.running.get() {
+            self.context.leaf.set(None);
         }
-        let refusals = self.tasks.borrow_mut().give_scope(task, key);
+        self.tasks.borrow_mut().give_scope(task, key);
         if let Some(leaf) = leaf {
             self.set_owner(leaf, Owner::scope(key));
             self.enlist(leaf, Owner::scope(key));
         }
-        self.scopes.borrow_mut().add_refusals(key, refusals);
         if !task_scope.canceled && self.is_scope_canceled(key) {
             // The group of this child is canceled, and skips children with a scope when it notifies the others.
-            let mut woken = vec![waker(WakeId::new(self.slot_number, task))];
+            let mut woken = vec![self.waker_of(task)];
             if let Some(leaf) = leaf {
                 self.notify_leaf(leaf, Owner::scope(key), &mut woken);
             }
             self.wake_all(&mut woken);
         }
-        if self.current_owner.get() == Owner::task(task) {
-            self.current_owner.set(Owner::scope(key));
+        if self.context.owner.get() == Owner::task(task) {
+            self.context.owner.set(Owner::scope(key));
             self.refresh();
         }
         key

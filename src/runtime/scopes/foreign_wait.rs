@@ -1,5 +1,6 @@
 //! Drops a canceled future that waits for nothing that the runtime will complete (C6).
 
+use super::rejections::REJECTIONS_MAX;
 use super::waiting::WaitRow;
 use crate::runtime::core::Core;
 use crate::runtime::fault::Fault;
@@ -8,30 +9,25 @@ use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
 use crate::tasks::{WakeId, waker};
 use std::cell::RefCell;
 
-/// The number of polls in which a future in a canceled scope may start a new wait before it counts as a loop that
-/// ignores every error, and is dropped (C2).
-pub(super) const REFUSALS_MAX: u32 = 64;
-
-/// The number of self-wakes that count as one refusal, so that a canceled task that only wakes itself is dropped after
+/// The number of self-wakes that count as one rejection, so that a canceled task that only wakes itself is dropped after
 /// 64 times 64 polls.
-const SELF_WAKES_PER_REFUSAL: u64 = 64;
+const SELF_WAKES_PER_REJECTION: u64 = 64;
 
 impl Core {
     /// Decides whether to drop a task or child in a canceled scope that was polled and is pending. Returns true if
-    /// nothing that the runtime knows of will ever wake it, or if it ignores the cancel.
+    /// nothing that the runtime knows of will ever wake it, or if it ignores the cancel. `before` is the count of
+    /// rejections before the poll.
     #[cold]
-    pub(crate) fn should_drop_canceled(&self, key: Key) -> bool {
-        let at = self.current_owner.get();
-        let refusals = match at.kind() {
-            OwnerKind::Task(task) => self.tasks.borrow().refusals(task),
-            OwnerKind::Scope(scope) => self.scopes.borrow().refusals(scope),
-        };
-        if !self.is_spent(at, refusals) {
+    pub(crate) fn should_drop_canceled(&self, key: Key, before: u64) -> bool {
+        let at = self.context.owner.get();
+        let was_rejected = self.rejections() != before;
+        let rejections = self.tasks.borrow_mut().count_rejections(key, was_rejected);
+        if !self.is_spent(at, rejections) {
             if self.is_busy(at) {
                 return false;
             }
             if self.tasks.borrow().is_woken(key) {
-                self.count_self_wake();
+                self.count_self_wake(key);
                 return false;
             }
         }
@@ -42,33 +38,28 @@ impl Core {
 
     /// Counts a self-wake: a canceled task or child was woken in its own poll, and waits for no leaf of the runtime. It
     /// may have work left to do, but if it goes on without end it ignores the cancel.
-    fn count_self_wake(&self) {
+    fn count_self_wake(&self, key: Key) {
         let self_wakes = self.self_wakes.get() + 1;
         self.self_wakes.set(self_wakes);
-        if self_wakes.is_multiple_of(SELF_WAKES_PER_REFUSAL) {
-            self.count_refusal();
+        if self_wakes.is_multiple_of(SELF_WAKES_PER_REJECTION) {
+            self.tasks.borrow_mut().count_rejections(key, true);
         }
     }
 
-    /// Whether a scoped future inside a task waits for an operation in its scope, and is not spent. Most canceled
-    /// futures do, and need no further check.
+    /// Whether a scoped future inside a task waits for an operation in its scope. Most canceled futures do, and need no
+    /// further check.
     pub(crate) fn is_scope_parked(&self, key: Key) -> bool {
-        let (refusals, leaf) = {
-            let scopes = self.scopes.borrow();
-            (scopes.refusals(key), scopes.any_leaf(key))
-        };
-        refusals < REFUSALS_MAX
-            && leaf.is_some_and(|leaf| {
-                leaf.kind() == LeafKind::Operation
-                    && self.status(leaf, Owner::scope(key)) == LeafStatus::Pending
-            })
+        let leaf = self.scopes.borrow().any_leaf(key);
+        leaf.is_some_and(|leaf| {
+            leaf.kind() == LeafKind::Operation
+                && self.status(leaf, Owner::scope(key)) == LeafStatus::Pending
+        })
     }
 
     /// Whether a scoped future inside a task ignores the cancel, as in
     /// [`should_drop_canceled`](Core::should_drop_canceled). Whether it was woken is not known here.
-    pub(crate) fn is_scope_spent(&self, key: Key) -> bool {
-        let refusals = self.scopes.borrow().refusals(key);
-        self.is_spent(Owner::scope(key), refusals)
+    pub(crate) fn is_scope_spent(&self, key: Key, rejections: u32) -> bool {
+        self.is_spent(Owner::scope(key), rejections)
     }
 
     pub(crate) fn is_scope_busy(&self, key: Key) -> bool {
@@ -76,8 +67,8 @@ impl Core {
     }
 
     /// Whether a future has swallowed too many errors. If so, reports that.
-    pub(super) fn is_spent(&self, at: Owner, refusals: u32) -> bool {
-        if refusals < REFUSALS_MAX {
+    fn is_spent(&self, at: Owner, rejections: u32) -> bool {
+        if rejections < REJECTIONS_MAX {
             return false;
         }
         if let OwnerKind::Scope(scope) = at.kind()

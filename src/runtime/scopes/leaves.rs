@@ -3,7 +3,6 @@
 use crate::runtime::core::Core;
 use crate::scope::LeafStatus;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
-use crate::tasks::{WakeId, waker};
 use std::task::Waker;
 
 impl Core {
@@ -37,7 +36,7 @@ impl Core {
     /// own.
     #[inline]
     pub(in crate::runtime) fn owner_of_next_leaf(&self) -> Owner {
-        let at = self.current_owner.get();
+        let at = self.context.owner.get();
         let OwnerKind::Task(task) = at.kind() else {
             return at;
         };
@@ -55,7 +54,7 @@ impl Core {
     pub(in crate::runtime) fn enlist(&self, leaf: Leaf, owner: Owner) {
         match owner.kind() {
             // The owner is the task that is being polled: no other task starts a wait now.
-            OwnerKind::Task(_) => self.leaf.set(Some(leaf)),
+            OwnerKind::Task(_) => self.context.leaf.set(Some(leaf)),
             OwnerKind::Scope(scope) => {
                 let mut scopes = self.scopes.borrow_mut();
                 scopes.enlist(scope, leaf, |leaf| self.status(leaf, owner));
@@ -66,7 +65,7 @@ impl Core {
     /// Moves a leaf that was polled from its owner `before` to the current one (C12).
     #[inline]
     pub(in crate::runtime) fn keep_here(&self, leaf: Leaf, before: Owner) {
-        if before != self.current_owner.get() {
+        if before != self.context.owner.get() {
             self.move_here(leaf, before);
         }
     }
@@ -86,7 +85,7 @@ impl Core {
             OwnerKind::Task(task) => {
                 let task_scope = self.tasks.borrow().task_scope(task);
                 let canceled = task_scope.is_some_and(|task_scope| task_scope.canceled);
-                canceled.then(|| waker(WakeId::new(self.slot_number, task)))
+                canceled.then(|| self.waker_of(task))
             }
             OwnerKind::Scope(scope) => {
                 let canceled = self.scopes.borrow().is_open_and_canceled(scope);

@@ -15,19 +15,21 @@ mod attribution;
 mod context;
 mod foreign_wait;
 mod leaves;
+mod rejections;
 mod waiting;
 
+pub(in crate::runtime) use self::context::Context;
 pub(crate) use self::context::{Attribution, Before, SavedContext};
-use self::foreign_wait::REFUSALS_MAX;
+pub(crate) use self::rejections::reject_canceled;
 pub(in crate::runtime) use self::waiting::WaitRow;
-pub(crate) use self::waiting::{Waiting, canceled_here, reject_canceled};
+pub(crate) use self::waiting::{Waiting, canceled_here};
 
 use super::core::Core;
 use super::current::drop_waker;
 use crate::scope::{CANCELED, CancelEffects, LeafStatus, Mirrored, NEVER, ScopeKind};
 use crate::sys::Instant;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
-use crate::tasks::{WakeId, copy_waker, waker};
+use crate::tasks::copy_waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -70,8 +72,8 @@ impl Core {
                 self.move_leaf(leaf, closed.parent);
             }
         }
-        if self.current_owner.get() == Owner::scope(key) {
-            self.current_owner.set(Owner::scope(closed.parent));
+        if self.context.owner.get() == Owner::scope(key) {
+            self.context.owner.set(Owner::scope(closed.parent));
         }
         drop_waker(closed.wake);
         if let Some(mut effects) = closed.outlived {
@@ -79,40 +81,6 @@ impl Core {
             self.refresh();
         }
         closed.attributed
-    }
-
-    /// Counts the refusals of a scope for its parent, if the parent is canceled, too: otherwise a loop that opens a
-    /// scope each time would never end. Refusals in a scope whose parent is not canceled are no sign of such a loop.
-    pub(crate) fn pass_refusals_on(&self, key: Key) {
-        let mut scopes = self.scopes.borrow_mut();
-        let refusals = scopes.refusals(key);
-        let parent = scopes.parent(key);
-        if refusals == 0 || !scopes.is_canceled(parent) {
-            return;
-        }
-        match refusals {
-            REFUSALS_MAX.. => scopes.add_refusals(parent, refusals),
-            _ => scopes.refuse(parent, self.polls_so_far()),
-        };
-    }
-
-    /// Moves the refusals of a scope that stays open to its parent, which decides about them from now on.
-    pub(crate) fn lift_refusals(&self, key: Key) {
-        let mut scopes = self.scopes.borrow_mut();
-        let refusals = scopes.refusals(key);
-        if refusals > 0 {
-            scopes.set_refusals(key, 0);
-            let parent = scopes.parent(key);
-            scopes.add_refusals(parent, refusals);
-        }
-    }
-
-    pub(crate) fn refusals_in(&self, key: Key) -> u32 {
-        self.scopes.borrow().refusals(key)
-    }
-
-    pub(crate) fn set_refusals_in(&self, key: Key, refusals: u32) {
-        self.scopes.borrow_mut().set_refusals(key, refusals);
     }
 
     /// Updates the parent and the waker of a scope when its future is polled. Returns whether the scope is canceled.
@@ -171,7 +139,7 @@ impl Core {
     /// Cancels a scope and all scopes below it.
     pub(crate) fn cancel_scope(&self, key: Key) {
         let mut effects = self.cancel_scratch.take().unwrap_or_default();
-        let inside = match self.current_owner.get().kind() {
+        let inside = match self.context.owner.get().kind() {
             OwnerKind::Task(_) => None,
             OwnerKind::Scope(scope) => Some(scope),
         };
@@ -200,7 +168,7 @@ impl Core {
         if let Some(leaf) = leaf {
             self.notify_leaf(leaf, Owner::task(key), &mut woken);
         }
-        woken.push(waker(WakeId::new(self.slot_number, key)));
+        woken.push(self.waker_of(key));
         self.wake_all(&mut woken);
         self.refresh();
     }
@@ -219,8 +187,8 @@ impl Core {
 
     /// Cancels the root: every scope and every task that is not shielded.
     pub(in crate::runtime) fn cancel_root(&self) {
-        self.root_canceled.set(true);
-        self.cancel_scope(self.root);
+        self.context.root_canceled.set(true);
+        self.cancel_scope(self.context.root);
         let tasks = self.tasks.borrow().without_scope();
         for task in tasks {
             self.cancel_task(task, false);
@@ -268,7 +236,7 @@ impl Core {
         if self.is_canceled() {
             return Some(self.now());
         }
-        let scope = match self.current_owner.get().kind() {
+        let scope = match self.context.owner.get().kind() {
             OwnerKind::Task(task) => self.tasks.borrow().task_scope(task)?.scope,
             OwnerKind::Scope(scope) => scope,
         };

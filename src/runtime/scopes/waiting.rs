@@ -1,7 +1,8 @@
 //! Leaves that have a row in no other table.
 
+use super::rejections::reject_canceled;
 use crate::error::Canceled;
-use crate::runtime::core::{Core, Refusal};
+use crate::runtime::core::{Core, Rejection};
 use crate::runtime::current::{self, drop_waker};
 use crate::table::{Key, Leaf, LeafKind, Owner};
 use crate::tasks::copy_waker;
@@ -85,7 +86,7 @@ impl Core {
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     row: Option<(u64, Key)>,
-    refusal: Refusal,
+    rejection: Rejection,
 }
 
 impl Waiting {
@@ -97,7 +98,7 @@ impl Waiting {
                 self.end();
                 Poll::Ready(current::with_own(runtime_id, canceled_here))
             }
-            None if canceled => reject_canceled(&mut self.refusal, context),
+            None if canceled => reject_canceled(&mut self.rejection, context),
             _ => {
                 self.wait(context);
                 Poll::Pending
@@ -146,21 +147,4 @@ impl Drop for Waiting {
 pub(crate) fn canceled_here(core: &Core) -> Canceled {
     core.attribute_canceled();
     Canceled
-}
-
-/// Ends a new leaf in a canceled scope with [`Canceled`], after yielding once, so that a loop that swallows the error
-/// cannot freeze the thread (C2).
-pub(crate) fn reject_canceled(refusal: &mut Refusal, context: &Context<'_>) -> Poll<Canceled> {
-    match refusal {
-        Refusal::None => {
-            *refusal = Refusal::Yielded;
-            current::with(Core::count_refusal);
-            context.waker().wake_by_ref();
-            Poll::Pending
-        }
-        Refusal::Yielded => {
-            *refusal = Refusal::None;
-            Poll::Ready(current::with(canceled_here))
-        }
-    }
 }

@@ -7,7 +7,7 @@
 use crate::runtime::core::Core;
 use crate::runtime::current;
 use crate::table::Key;
-use crate::tasks::{Task, WakeId, waker};
+use crate::tasks::Task;
 use std::any::Any;
 use std::fmt;
 use std::panic::Location;
@@ -139,7 +139,7 @@ impl Task for Abortable {
         if self.ending.0.flags.load(Ordering::Acquire) != 0 {
             let requests = self.ending.0.flags.swap(0, Ordering::AcqRel);
             let core = current::required();
-            let key = core.running.get();
+            let key = core.context.running.get();
             if requests & ABORT != 0 {
                 core.tasks.borrow_mut().abort(key);
                 return Poll::Pending;
@@ -182,7 +182,7 @@ impl Core {
         if let Some(state) = place.as_ref().and_then(state_of) {
             return AbortHandle(state.clone());
         }
-        let state = AbortState::new(0, waker(WakeId::new(self.slot_number, key)));
+        let state = AbortState::new(0, self.waker_of(key));
         let ending = Ending(state.clone());
         if let Some(task) = place.take() {
             *place = Some(Box::pin(Abortable { task, ending }));
@@ -212,7 +212,7 @@ impl Core {
                     }
                     None => Box::pin(Abortable { task, ending }),
                 });
-                let foreign = tasks.wake(WakeId::new(self.slot_number, key));
+                let foreign = tasks.wake(self.wake_id(key));
                 debug_assert!(foreign.is_none(), "only children are polled by others");
             }
         }

@@ -2,7 +2,7 @@
 
 use super::abort::AbortHandle;
 use crate::error::JoinError;
-use crate::runtime::core::{Refusal, Reporter};
+use crate::runtime::core::{Rejection, Reporter};
 use crate::runtime::current::{self, Local, drop_waker};
 use crate::runtime::scopes::{canceled_here, reject_canceled};
 use crate::table::{self, Key, Leaf};
@@ -46,7 +46,7 @@ use std::task::{Context, Poll};
 pub struct JoinHandle<T> {
     runtime_id: u64,
     state: HandleState,
-    refusal: Refusal,
+    rejection: Rejection,
     /// Whether this wait is registered with a scope.
     waits: bool,
     /// Invariant in `T`, because the output is read as exactly the type that the task was spawned with.
@@ -67,7 +67,7 @@ impl<T> JoinHandle<T> {
         JoinHandle {
             runtime_id,
             state: HandleState::Owned(key),
-            refusal: Refusal::None,
+            rejection: Rejection::None,
             waits: false,
             _output: PhantomData,
             _local: PhantomData,
@@ -78,7 +78,7 @@ impl<T> JoinHandle<T> {
         JoinHandle {
             runtime_id: 0,
             state: HandleState::Aborted,
-            refusal: Refusal::None,
+            rejection: Rejection::None,
             waits: false,
             _output: PhantomData,
             _local: PhantomData,
@@ -236,7 +236,7 @@ impl<T: 'static> Future for JoinHandle<T> {
                 Poll::Ready(Err(JoinError::canceled()))
             }
             JoinPoll::Canceled => {
-                reject_canceled(&mut self.refusal, context).map(|_| Err(JoinError::canceled()))
+                reject_canceled(&mut self.rejection, context).map(|_| Err(JoinError::canceled()))
             }
             JoinPoll::Spent => {
                 context.waker().wake_by_ref();

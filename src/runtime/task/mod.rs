@@ -1,6 +1,7 @@
 //! Tasks and children: spawning them, and the handles that join and abort them.
 
 mod abort;
+mod end;
 mod join;
 mod spawn;
 #[cfg(doctest)]
@@ -8,6 +9,6 @@ mod variance_doctests;
 
 pub use self::abort::AbortHandle;
 pub use self::join::{CancelOnDrop, JoinHandle};
-pub use self::spawn::{TaskBuilder, spawn, spawn_abandonable, spawn_blocking};
+pub use self::spawn::{TaskBuilder, spawn};
 
 pub(in crate::runtime) use self::abort::Ending;

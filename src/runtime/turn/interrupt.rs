@@ -2,23 +2,13 @@
 
 use crate::sys::EventFd;
 use crate::tasks::Interrupt;
-use std::io;
 
-#[derive(Debug)]
-pub(in crate::runtime) struct EventFdUnparker(EventFd);
-
-impl EventFdUnparker {
-    pub(in crate::runtime) fn new() -> io::Result<EventFdUnparker> {
-        EventFd::new().map(EventFdUnparker)
-    }
-}
-
-impl Interrupt for EventFdUnparker {
+impl Interrupt for EventFd {
     fn interrupt(&self) {
-        self.0.signal();
+        self.signal();
     }
 
     fn descriptor(&self) -> i32 {
-        self.0.raw()
+        self.raw()
     }
 }

@@ -12,17 +12,18 @@ mod budget;
 mod interrupt;
 mod tidy;
 
-pub(super) use self::budget::TurnBudget;
-pub(super) use self::interrupt::EventFdUnparker;
+use self::budget::TurnBudget;
+use self::tidy::TidyTimes;
 
 use super::core::Core;
 use super::current::drop_waker;
 use super::fault::{Fault, catch};
-use crate::driver::Reaped;
-use crate::sys::{EnterWait, Instant, prefetch};
+use crate::driver::{Driver, Reaped};
+use crate::sys::{EnterWait, Instant, Port, Ring, prefetch};
 use crate::table::Key;
-use crate::tasks::{End, Posted, Task, Turn, WakeId, wake_id_of};
+use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of};
 use std::any::Any;
+use std::cell::Cell;
 use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -46,6 +47,66 @@ const AHEAD: usize = 8;
 /// many others.
 const ENTERS_FOR_ORPHANS: u32 = 256;
 
+/// The state of the event loop.
+#[derive(Debug)]
+pub(super) struct Turn {
+    /// The number of turns so far.
+    pub(super) number: Cell<u64>,
+    pub(super) budget: TurnBudget,
+    tidy: TidyTimes,
+    /// The coarse time of this turn; zero until it is first read.
+    coarse_ns: Cell<u64>,
+    /// When timers last fired.
+    timers_fired: Cell<Instant>,
+    /// State of [`choose`](Turn::choose).
+    choice: Cell<u64>,
+    /// State of the generator of [`draw`](Turn::draw).
+    draw: Cell<u64>,
+}
+
+impl Turn {
+    pub(super) fn new(polls_max: u32, time_max: Duration) -> Turn {
+        Turn {
+            number: Cell::new(0),
+            budget: TurnBudget::new(polls_max, time_max),
+            tidy: TidyTimes::default(),
+            coarse_ns: Cell::new(0),
+            timers_fired: Cell::new(Instant::from_ns(0)),
+            choice: Cell::new(0),
+            // With this seed the 66th draw is the first to be true.
+            draw: Cell::new(5),
+        }
+    }
+
+    /// Returns the coarse time of this turn. The clock is read at most once a turn, on the first call.
+    #[inline]
+    pub(super) fn coarse_ns(&self, driver: &Driver<Ring>) -> u64 {
+        if self.coarse_ns.get() == 0 {
+            self.coarse_ns.set(driver.ring().coarse_now().as_ns());
+        }
+        self.coarse_ns.get()
+    }
+
+    /// Returns a number below `among`, each equally often, even if several callers alternate: golden-ratio steps are
+    /// spread as evenly as possible, and so is every second or third of them.
+    pub(super) fn choose(&self, among: u32) -> u32 {
+        /// 2⁶⁴ divided by the golden ratio.
+        const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+        let choice = self.choice.get().wrapping_add(STEP);
+        self.choice.set(choice);
+        (((choice >> 32) * u64::from(among)) >> 32) as u32
+    }
+
+    /// Returns true pseudorandomly, once in 32 calls on average.
+    pub(super) fn draw(&self) -> bool {
+        /// Knuth's multiplier, which the PCG generators use.
+        const FACTOR: u64 = 6_364_136_223_846_793_005;
+        let draw = self.draw.get().wrapping_mul(FACTOR).wrapping_add(1);
+        self.draw.set(draw);
+        draw >> 59 == 0
+    }
+}
+
 /// Vectors that are reused from turn to turn.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
@@ -65,26 +126,12 @@ pub(super) struct PolledTask {
 pub(super) type PollMain<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> bool;
 
 impl Core {
-    /// Runs one turn, which waits at most until `limit`. Returns true, and ends the turn there, when the main future is
-    /// ready.
-    pub(super) fn turn(
-        &self,
-        main: PollMain<'_>,
-        limit: Option<Instant>,
-        scratch: &mut Scratch,
-    ) -> bool {
-        if self.first_half(main) {
-            return true;
-        }
-        self.second_half(limit, scratch);
-        false
-    }
-
-    /// Runs step 1, after which a shutdown checks whether there is anything left to wait for.
+    /// Runs step 1, after which a shutdown checks whether there is anything left to wait for. Returns true when the main
+    /// future is ready: the turn ends there.
     pub(super) fn first_half(&self, main: PollMain<'_>) -> bool {
         self.assert_not_forked();
-        self.turns.set(self.turns.get() + 1);
-        self.turn_time.set(0);
+        self.turn.number.set(self.turn.number.get() + 1);
+        self.turn.coarse_ns.set(0);
         self.tidy_at_times();
         self.poll_ready(main)
     }
@@ -98,7 +145,7 @@ impl Core {
         );
     }
 
-    /// Runs steps 2 to 4.
+    /// Runs steps 2 to 4, which wait at most until `limit`.
     pub(super) fn second_half(&self, limit: Option<Instant>, scratch: &mut Scratch) {
         // A task may have forked: only the parent may submit what is queued.
         self.assert_not_forked();
@@ -110,7 +157,7 @@ impl Core {
     /// Runs step 1. One `catch_unwind` for all polls costs less than one for each; after a panic the remaining polls
     /// continue.
     fn poll_ready(&self, main: PollMain<'_>) -> bool {
-        self.begin_budget();
+        self.turn.budget.begin();
         let mut polled = PolledTask::default();
         loop {
             match catch(|| self.poll_tasks(&mut polled, main)) {
@@ -132,7 +179,7 @@ impl Core {
             let Some(turn) = turn else {
                 return false;
             };
-            self.count_poll();
+            self.turn.budget.count_poll();
             if self.poll_task(turn, polled, main) {
                 return true;
             }
@@ -145,29 +192,31 @@ impl Core {
     #[inline]
     pub(super) fn poll_task(
         &self,
-        turn: Turn,
+        turn: ReadyTask,
         polled: &mut PolledTask,
         main: PollMain<'_>,
     ) -> bool {
-        let Turn {
-            ready,
-            task,
-            aborted,
-        } = turn;
-        let key = ready.key;
-        let waker = self.enter_task(ready);
+        let ReadyTask { row, task, .. } = turn;
+        let key = row.key;
+        let waker = self.enter_task(row);
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
+            let rejections = self.rejections();
             // Park the row first: a panic of the main future propagates to the caller of `block_on`.
             let _ = self.tasks.borrow_mut().park(key, None, None);
-            let ready = main(&mut context) || self.canceled.get() && self.drops_main(key);
-            if self.tasks.borrow_mut().keep_leaf(key, self.leaf.get()) {
+            let ready = main(&mut context)
+                || self.context.canceled.get() && self.drops_main(key, rejections);
+            if self
+                .tasks
+                .borrow_mut()
+                .keep_leaf(key, self.context.leaf.get())
+            {
                 self.count_yield();
             }
             self.leave_task();
             return ready;
         };
-        if aborted {
+        if turn.aborted {
             self.drop_aborted(key, task);
             self.leave_task();
             return false;
@@ -175,14 +224,15 @@ impl Core {
         polled.key = Some(key);
         // The slot is empty: the previous task was taken out below, or after its panic.
         std::mem::forget(polled.task.replace(task));
+        let rejections = self.rejections();
         let ready = match &mut polled.task {
             Some(task) => task.as_mut().poll(&mut context).is_ready(),
             None => unreachable!("it was put there above"),
         };
         let task = polled.task.take();
         if ready {
-            self.finish_task(key, End::Output(task));
-        } else if self.canceled.get() && self.should_drop_canceled(key) {
+            self.end_task(key, End::Output(task));
+        } else if self.context.canceled.get() && self.should_drop_canceled(key, rejections) {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
             }
@@ -195,14 +245,15 @@ impl Core {
 
     /// Whether the main future, which is canceled and pending, is to be dropped.
     #[cold]
-    fn drops_main(&self, key: Key) -> bool {
-        self.may_drop_main.get() && (self.force_shutdown.get() || self.should_drop_canceled(key))
+    fn drops_main(&self, key: Key, rejections: u64) -> bool {
+        self.lifecycle.may_drop_main.get()
+            && (self.lifecycle.is_forced() || self.should_drop_canceled(key, rejections))
     }
 
     #[cold]
     fn drop_aborted(&self, key: Key, task: Pin<Box<dyn Task>>) {
         self.hook.guard("an aborted task", || drop(task));
-        self.finish_task(key, End::Aborted);
+        self.end_task(key, End::Aborted);
     }
 
     /// Ends the task that was being polled with this panic payload. The panic of the main future is resumed.
@@ -213,7 +264,7 @@ impl Core {
         };
         self.leave_task();
         self.hook.guard("a task that had panicked", || drop(task));
-        self.finish_task(key, End::Panicked(payload));
+        self.end_task(key, End::Panicked(payload));
     }
 
     /// Fires due timers (step 2).
@@ -229,8 +280,8 @@ impl Core {
             let now = self.now();
             let now_ns = now.as_ns();
             let late = now_ns.saturating_sub(due);
-            if self.is_enough(late) {
-                self.look_as_often_as(late);
+            if self.turn.budget.is_enough(late) {
+                self.turn.budget.look_as_often_as(late);
             }
             while scratch.wakers.len() < TIMERS_PER_TURN
                 && let Some(sleeper) = timers.pop_due(now_ns)
@@ -242,7 +293,7 @@ impl Core {
             }
             // After a full batch more timers are due, which must not be delayed to share a turn.
             if (1..TIMERS_PER_TURN).contains(&scratch.wakers.len()) {
-                self.timers_fired.set(now);
+                self.turn.timers_fired.set(now);
             }
         }
         self.wake_all(&mut scratch.wakers);
@@ -283,15 +334,12 @@ impl Core {
                 return;
             }
             // Do not wait if there is work left over, or a wake from another thread.
-            let wait = match wait {
-                EnterWait::No => EnterWait::No,
-                _ if driver.has_work() || !self.inbox().park() => EnterWait::No,
-                wait => wait,
-            };
+            let may_wait = wait != EnterWait::No && !driver.has_work() && self.inbox().park();
+            let wait = if may_wait { wait } else { EnterWait::No };
             let outcome = driver.turn(wait, &mut scratch.reaped);
-            if wait != EnterWait::No {
+            if may_wait {
                 self.inbox().wake_up();
-                self.turn_budget.has_rested.set(true);
+                self.turn.budget.has_rested.set(true);
             }
             outcome
         };
@@ -364,20 +412,20 @@ impl Core {
 
     /// Handles Ctrl-C: the first press cancels the main future; the next stops waiting for canceled tasks.
     fn look_at_interrupts(&self) {
-        let count = match &*self.interrupts.borrow() {
-            Some(count) => count.swap(0, Ordering::SeqCst),
-            None => return,
+        let Some(interrupts) = self.lifecycle.interrupts.get() else {
+            return;
         };
-        for _ in 0..count {
-            if !self.interrupted.replace(true) {
-                if let Some(main) = self.main.get() {
-                    self.cancel_task(main, true);
-                }
-            } else {
-                self.force_shutdown.set(true);
-                let foreign = self.tasks.borrow_mut().wake_everyone();
-                self.wake_foreign(foreign);
-            }
+        let count = interrupts.load(Ordering::Relaxed);
+        let seen = self.lifecycle.interrupts_seen.replace(count);
+        if seen == 0
+            && count > 0
+            && let Some(main) = self.lifecycle.main.get()
+        {
+            self.cancel_task(main, true);
+        }
+        if seen < count && count > 1 {
+            let foreign = self.tasks.borrow_mut().wake_everyone();
+            self.wake_foreign(foreign);
         }
     }
 
@@ -401,7 +449,7 @@ impl Core {
         if timers.armed() < TIMERS_DENSE {
             return Some(due);
         }
-        Some(due.max(self.timers_fired.get() + TIMERS_APART))
+        Some(due.max(self.turn.timers_fired.get() + TIMERS_APART))
     }
 
     /// Wakes all of them: our own by wake ID in one borrow, then foreign ones, which run user code (R1).
@@ -430,17 +478,12 @@ impl Core {
                 }
             }
         }
-        if !foreign.is_empty() {
-            self.wake_foreign(foreign);
-        }
+        self.wake_foreign(foreign);
     }
 
     /// Wakes a task or child.
     pub(crate) fn wake_task(&self, task: Key) {
-        let foreign = self
-            .tasks
-            .borrow_mut()
-            .wake(WakeId::new(self.slot_number, task));
+        let foreign = self.tasks.borrow_mut().wake(self.wake_id(task));
         self.wake_foreign(foreign);
     }
 
@@ -472,12 +515,10 @@ impl Core {
     #[cold]
     fn ring_lost(&self, error: &std::io::Error) {
         let message = error.to_string();
-        self.hook.report(&Fault::RingLost {
-            message: message.clone(),
-        });
-        if !self.is_open() {
-            return;
-        }
-        panic!("gimmal: the ring is lost, and with it every operation in flight: {message}");
+        self.hook.report(&Fault::RingLost { message });
+        assert!(
+            !self.is_open(),
+            "gimmal: the ring is lost, and with it every operation in flight: {error}"
+        );
     }
 }

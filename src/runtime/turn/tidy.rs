@@ -6,6 +6,7 @@
 
 use crate::runtime::core::Core;
 use crate::scope::CancelEffects;
+use std::cell::Cell;
 
 /// Turns between two checks of the tables: normally, and while one of them has excess memory.
 const TURNS: u64 = 64;
@@ -17,24 +18,36 @@ const PERIOD_NS: u64 = 1_000_000_000;
 /// The capacity that is kept for the leaves and wakers of a canceled scope.
 const EFFECTS_KEPT: usize = 1024;
 
+/// When the tables are tidied.
+#[derive(Debug, Default)]
+pub(super) struct TidyTimes {
+    /// Whether the tables had more memory than they need when last checked.
+    is_due: Cell<bool>,
+    /// The turn in which the tables are checked again.
+    next: Cell<u64>,
+    /// The period in which repeated peaks keep their memory, and its end by the coarse clock.
+    period: Cell<u32>,
+    period_ends: Cell<u64>,
+}
+
 impl Core {
     /// Returns the number of the current period; peaks of one period count as the same peak.
     pub(crate) fn period(&self) -> u32 {
-        self.period.get()
+        self.turn.tidy.period.get()
     }
 
     /// Tidies at the start of a turn, every few turns.
     #[inline]
-    pub(in crate::runtime) fn tidy_at_times(&self) {
-        if self.turns.get() >= self.tidy_at.get() {
+    pub(super) fn tidy_at_times(&self) {
+        if self.turn.number.get() >= self.turn.tidy.next.get() {
             self.tidy();
         }
     }
 
     /// Tidies before a wait in the kernel. Returns whether there is more to free first.
     #[inline]
-    pub(in crate::runtime) fn tidy_before_wait(&self) -> bool {
-        self.untidy.get() && self.tidy()
+    pub(super) fn tidy_before_wait(&self) -> bool {
+        self.turn.tidy.is_due.get() && self.tidy()
     }
 
     /// Frees a part of the excess. Returns whether there is more to free.
@@ -56,11 +69,12 @@ impl Core {
         let (mut tasks, mut timers) = (self.tasks.borrow_mut(), self.timers.borrow_mut());
         let (mut scopes, mut driver) = (self.scopes.borrow_mut(), self.driver.borrow_mut());
         let mut waits = self.waits.borrow_mut();
-        if now >= self.period_ends.get() {
-            self.period_ends.set(now + PERIOD_NS);
-            self.period.set(self.period.get().wrapping_add(1));
+        let times = &self.turn.tidy;
+        if now >= times.period_ends.get() {
+            times.period_ends.set(now + PERIOD_NS);
+            times.period.set(times.period.get().wrapping_add(1));
         }
-        let period = self.period.get();
+        let period = times.period.get();
         let more = tasks.tidy(period)
             | timers.tidy(period)
             | scopes.tidy(period)
@@ -71,13 +85,13 @@ impl Core {
             || scopes.has_excess()
             || driver.has_excess()
             || waits.has_excess();
-        self.untidy.set(more || has_excess);
+        times.is_due.set(more || has_excess);
         let turns = match (more, has_excess) {
             (true, _) => 1,
             (false, true) => TURNS_IN_EXCESS,
             (false, false) => TURNS,
         };
-        self.tidy_at.set(self.turns.get() + turns);
+        times.next.set(self.turn.number.get() + turns);
         more
     }
 }

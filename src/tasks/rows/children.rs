@@ -1,6 +1,6 @@
 //! Tasks that a future polls: the children of a group, of a join, of a race.
 
-use super::{ChildOf, Claim, Origin, ReadyTask, Stage, TaskRow, TaskState, Tasks};
+use super::{ChildOf, Claim, Origin, ReadyRow, Stage, TaskRow, TaskState, Tasks};
 use crate::table::Key;
 use crate::tasks::queue::KeyQueue;
 use crate::tasks::waker::wake_id_of;
@@ -68,19 +68,15 @@ impl Tasks {
     }
 
     /// Inserts a wake ID for a part of the future that has the child set. It is not ready.
-    pub(crate) fn insert_sub_waker(
-        &mut self,
-        set: Key,
-        slot: u32,
-        scope: Key,
-        origin: Origin,
-    ) -> Key {
+    pub(crate) fn insert_sub_waker(&mut self, set: Key, slot: u32, origin: Origin) -> Key {
+        /// The scope is that of the poller, which the row need not know.
+        const NO_SCOPE: Key = Key::new(0, 0);
         let child_of = ChildOf {
             set: set.index(),
             slot,
         };
         let state = TaskState::new(Stage::Parked, false, Claim::Dropped, false);
-        let row = TaskRow::new(None, state, child_of, scope, origin);
+        let row = TaskRow::new(None, state, child_of, NO_SCOPE, origin);
         self.rows.insert(row)
     }
 
@@ -136,14 +132,14 @@ impl Tasks {
 
     /// Returns the next woken child, which is about to be polled, and its slot.
     #[inline]
-    pub(crate) fn next_child(&mut self, set: Key) -> Option<(ReadyTask, u32)> {
+    pub(crate) fn next_child(&mut self, set: Key) -> Option<(ReadyRow, u32)> {
         let ready = &mut self.sets.get_mut(set)?.ready;
         loop {
             if let Some((key, row)) = self.rows.at_mut(ready.pop()?)
                 && row.child_of.set == set.index()
                 && row.state.begin_poll()
             {
-                let ready = ReadyTask {
+                let ready = ReadyRow {
                     key,
                     leaf: row.leaf.take(),
                     canceled: row.state.is_canceled(),

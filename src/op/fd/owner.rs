@@ -7,8 +7,8 @@
 //!
 //! [`Core::end_orphans`]: crate::runtime::Core::end_orphans
 
-use super::{Datagrams, SharedFd, Stream, busy};
 use crate::buf::BufError;
+use crate::op::{Datagrams, SharedFd, Stream, busy};
 use crate::runtime;
 use crate::sys::Descriptor;
 use std::fmt;

@@ -8,6 +8,7 @@ use crate::runtime::{self, Core, Local};
 use crate::table::Key;
 use crate::tasks::{Origin, copy_waker};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::task::{Context, Waker};
 
@@ -36,8 +37,8 @@ struct Registered {
     rows: Vec<SubWaker>,
     /// The scope of the latest poll.
     scope: Key,
-    /// The largest `refused` of all rows in that scope.
-    refused_max: u32,
+    /// The largest `rejections` of all rows.
+    rejections_max: u32,
     /// Whether the last poll yielded at once, because the turn's poll budget was spent before any of these futures was
     /// polled.
     yielded: bool,
@@ -48,8 +49,8 @@ struct Registered {
 struct SubWaker {
     /// `None` once the future has ended.
     name: Option<Key>,
-    /// The number of its refusals in the scope of the latest poll.
-    refused: u32,
+    /// The number of its polls in which a leaf was rejected while the current scope was canceled.
+    rejections: u32,
 }
 
 /// A guard: while it exists, the future that owns the wake IDs is being polled.
@@ -93,13 +94,12 @@ impl SubWakers {
         open.poll(context.waker(), look);
     }
 
-    /// Wakes one future, if it has not ended.
-    pub(super) fn wake(&self, index: usize) {
+    /// Wakes all futures that have not ended.
+    pub(super) fn wake_all(&self) {
         if let Some(open) = &self.open
-            && let Some(name) = open.rows[index].name
             && let Some(core) = runtime::reach(open.runtime_id)
         {
-            core.wake_task(name);
+            open.wake_all(&core);
         }
     }
 }
@@ -114,13 +114,8 @@ impl Registered {
                 location,
             };
             let name = |slot| SubWaker {
-                name: Some(tasks.insert_sub_waker(
-                    children,
-                    slot as u32,
-                    core.root,
-                    origin.clone(),
-                )),
-                refused: 0,
+                name: Some(tasks.insert_sub_waker(children, slot as u32, origin.clone())),
+                rejections: 0,
             };
             Registered {
                 runtime_id: core.runtime_id(),
@@ -128,7 +123,7 @@ impl Registered {
                 rows: (0..count).map(name).collect(),
                 // Not a valid scope, so it always differs from the current one.
                 scope: Key::new(0, 0),
-                refused_max: 0,
+                rejections_max: 0,
                 yielded: false,
                 _local: PhantomData,
             }
@@ -172,12 +167,12 @@ impl Registered {
             return;
         }
         self.scope = scope;
-        self.refused_max = 0;
-        for row in &mut self.rows {
-            row.refused = 0;
-            if let Some(name) = row.name {
-                core.wake_task(name);
-            }
+        self.wake_all(core);
+    }
+
+    fn wake_all(&self, core: &Core) {
+        for name in self.rows.iter().filter_map(|row| row.name) {
+            core.wake_task(name);
         }
     }
 
@@ -191,22 +186,23 @@ impl Registered {
         let Some(name) = row.name else {
             return Look::Pending;
         };
-        let before = core.refusals_in(self.scope);
+        let before = core.rejections();
         core.tasks().unqueue_child(name);
         core.fill_coop_budget();
-        let waker = core.waker_of(name);
+        // A waker of ours has nothing to drop.
+        let waker = ManuallyDrop::new(core.waker_of(name));
         let looked = look(index, &mut Context::from_waker(&waker));
         if core.tasks().is_woken(name) {
             core.count_yield();
         }
-        let refused = core.refusals_in(self.scope).saturating_sub(before);
-        if refused > 0 {
-            // A thousand futures that are refused once each are not a loop that ignores its errors: count only the one
-            // that was refused most often.
-            row.refused += refused;
-            let more = row.refused.saturating_sub(self.refused_max);
-            self.refused_max += more;
-            core.set_refusals_in(self.scope, before + more);
+        if core.rejections() != before && core.is_canceled() {
+            // A thousand futures that are rejected once each are not a loop that ignores its errors: count only the one
+            // that was rejected most often.
+            row.rejections = row.rejections.saturating_add(1);
+            match row.rejections > self.rejections_max {
+                true => self.rejections_max = row.rejections,
+                false => core.forget_rejections(before),
+            }
         }
         if looked != Look::Pending {
             row.name = None;

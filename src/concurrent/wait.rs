@@ -1,6 +1,5 @@
 //! `wait`: awaits any of many futures, repeatedly.
 
-use super::join::poll_one;
 use super::sub_wakers::{Look, SubWakers};
 use crate::runtime::Alarm;
 use crate::sys::Instant;
@@ -8,6 +7,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::Location;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ where
     let futures: Vec<_> = futures.into_iter().map(Some).collect();
     Wait {
         left: futures.len(),
-        names: SubWakers::new(futures.len(), Location::caller()),
+        wakers: SubWakers::new(futures.len(), Location::caller()),
         done: VecDeque::new(),
         futures,
     }
@@ -84,7 +84,7 @@ pub struct Wait<F: Future> {
     /// The number of pending futures.
     left: usize,
     done: VecDeque<(usize, F::Output)>,
-    names: SubWakers,
+    wakers: SubWakers,
 }
 
 impl<F: Future + Unpin> Wait<F> {
@@ -225,10 +225,14 @@ impl<F: Future + Unpin> Wait<F> {
     }
 
     fn poll_woken(&mut self, context: &mut Context<'_>) {
-        self.names.poll(context, &mut |index, context| {
-            let Some(output) = poll_one(&mut self.futures[index], context) else {
+        self.wakers.poll(context, &mut |index, context| {
+            let Some(Poll::Ready(output)) = self.futures[index]
+                .as_mut()
+                .map(|future| Pin::new(future).poll(context))
+            else {
                 return Look::Pending;
             };
+            self.futures[index] = None;
             self.done.push_back((index, output));
             self.left -= 1;
             Look::Ended

@@ -1,6 +1,14 @@
 //! A descriptor shared by several operations (O5).
 
-use super::file::ReadHint;
+mod idle;
+mod owner;
+mod poll;
+
+pub(crate) use idle::Idle;
+pub(crate) use owner::FdOwner;
+pub use poll::PollAdd;
+
+use crate::op::file::ReadHint;
 use crate::sys::Descriptor;
 use std::cell::Cell;
 use std::fmt;
@@ -49,7 +57,7 @@ impl SharedFd {
         &self.open.descriptor
     }
 
-    pub(super) fn read_hint(&self) -> &ReadHint {
+    pub(in crate::op) fn read_hint(&self) -> &ReadHint {
         &self.open.read_hint
     }
 
@@ -58,7 +66,7 @@ impl SharedFd {
         self.open.is_ownerless.get()
     }
 
-    pub(super) fn set_ownerless(&self, is_ownerless: bool) {
+    pub(in crate::op) fn set_ownerless(&self, is_ownerless: bool) {
         self.open.is_ownerless.set(is_ownerless);
     }
 

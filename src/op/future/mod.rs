@@ -1,18 +1,24 @@
 //! The one future that awaits an operation.
 
+mod deadline;
 mod fallback;
+mod owned_op;
+mod queue;
 mod restart;
 
+pub use deadline::WithDeadline;
+pub(crate) use owned_op::{Collect, OwnedOp};
+
 use super::file::{mend_cursor, watch_cursor};
-use super::queue::QueuedWait;
-use super::{Collect, Completion, Entry, Operation, Readiness, SharedFd, WithDeadline};
+use super::{Completion, Entry, Operation, Readiness, SharedFd};
 use crate::driver::{Payload, lifecycle::Polled};
 use crate::error::{Canceled, Elapsed};
-use crate::runtime::{self, Core, Refusal, canceled_here};
+use crate::runtime::{self, Core, Rejection, canceled_here};
 use crate::sys::{Attempt, Instant};
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use fallback::NotSubmitted;
+use queue::QueuedWait;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -61,7 +67,7 @@ pub struct Op<O: Operation> {
     /// `Some` until the operation is finished.
     operation: Option<O>,
     state: OpState,
-    refusal: Refusal,
+    rejection: Rejection,
     /// How often it was restarted because the kernel had interrupted it.
     restarts: u16,
     /// Makes it `!Send`: it belongs to the thread of its runtime.
@@ -100,7 +106,7 @@ impl<O: Operation> Op<O> {
         Op {
             operation: Some(operation),
             state: OpState::Idle,
-            refusal: Refusal::None,
+            rejection: Rejection::None,
             restarts: 0,
             _local: PhantomData,
         }
@@ -355,9 +361,9 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    fn refuse(&mut self, context: &Context<'_>) -> Poll<O::Output> {
-        let refusal = &mut self.refusal;
-        runtime::reject_canceled(refusal, context)
+    fn reject_canceled(&mut self, context: &Context<'_>) -> Poll<O::Output> {
+        let rejection = &mut self.rejection;
+        runtime::reject_canceled(rejection, context)
             .map(|canceled| self.finish().fail(canceled.into()))
     }
 }
@@ -495,7 +501,9 @@ impl<O: Operation> Op<O> {
                     }
                 }
             }
-            OpState::Idle | OpState::LackedThread if is_canceled::<O>() => this.refuse(context),
+            OpState::Idle | OpState::LackedThread if is_canceled::<O>() => {
+                this.reject_canceled(context)
+            }
             OpState::Idle | OpState::LackedThread => this.start(context, deadline),
             OpState::Queued(queue) => {
                 if let Some(error) = queue.over(context, deadline()) {
@@ -508,7 +516,7 @@ impl<O: Operation> Op<O> {
                 Poll::Ready(this.finish().complete(completion))
             }
             // Rejections are counted, so that a loop that swallows the error ends (C2).
-            OpState::Rejected(_) if is_canceled_here::<O>() => this.refuse(context),
+            OpState::Rejected(_) if is_canceled_here::<O>() => this.reject_canceled(context),
             OpState::Rejected(_) => this.reject(context),
             OpState::Finished => panic!("an operation was polled after it was ready"),
         }

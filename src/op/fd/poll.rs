@@ -1,7 +1,7 @@
 //! Waiting until a descriptor is ready.
 
-use super::operation::operation;
-use super::{Entry, Op, Opcode, Operation, SharedFd};
+use crate::op::operation::operation;
+use crate::op::{Entry, Op, Opcode, Operation, SharedFd};
 
 /// The operation of [`AsyncFd::readable`](crate::io::AsyncFd::readable) and
 /// [`AsyncFd::writable`](crate::io::AsyncFd::writable): `poll(2)`, once. It takes nothing from the descriptor, so there

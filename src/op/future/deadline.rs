@@ -1,6 +1,7 @@
 //! An operation with a deadline of its own.
 
-use super::{Op, Operation};
+use super::Op;
+use crate::op::Operation;
 use crate::runtime;
 use crate::sys::Instant;
 use std::fmt;

@@ -4,9 +4,9 @@
 //! listener: a wait that is dropped or canceled loses none (C8). So the operation is not a leaf of any scope while its
 //! owner exists. When the owner is dropped, it becomes an orphan of the scope in which that happens.
 
-use super::future::{Orphaned, start_owned, wait};
-use super::{Completion, Operation, SharedFd};
+use super::{Orphaned, start_owned, wait};
 use crate::driver::lifecycle::Polled;
+use crate::op::{Completion, Operation, SharedFd};
 use crate::runtime::{self, Local};
 use crate::table::Key;
 use std::fmt;

@@ -1,0 +1,213 @@
+//! Operations: submitting, polling and abandoning them for the running task.
+
+use crate::driver::lifecycle::{COLLECT_MAX, Polled};
+use crate::driver::{DroppedDuty, Payload, Request};
+use crate::runtime::core::Core;
+use crate::runtime::scopes::NO_OWNER;
+use crate::sys::{Completion, Entry, Instant, Opcode};
+use crate::table::{Key, Leaf, LeafKind, Owner};
+use crate::wait_queue::WaitQueue;
+use std::cell::RefMut;
+use std::io;
+use std::task::Waker;
+
+impl Core {
+    /// Queues an operation for submission. On an error, returns the waker too, for the caller to drop.
+    #[inline]
+    pub(crate) fn submit(
+        &self,
+        entry: &Entry,
+        kind: &'static str,
+        stoppable: bool,
+        waker: Option<Waker>,
+    ) -> Result<Key, (io::Error, Option<Waker>)> {
+        if let Err(error) = self.may_submit(stoppable) {
+            return Err((error, waker));
+        }
+        let owner = self.owner_of_next_leaf();
+        let key = self.push(entry, kind, stoppable, COLLECT_MAX, owner, waker)?;
+        self.enlist(Leaf::new(LeafKind::Operation, key), owner);
+        Ok(key)
+    }
+
+    /// Queues an owned operation for submission. It belongs to no scope: it continues when the task that polls it is
+    /// gone.
+    pub(crate) fn submit_owned(
+        &self,
+        entry: &Entry,
+        kind: &'static str,
+        collect_max: u32,
+    ) -> io::Result<Key> {
+        self.may_submit(true)?;
+        self.push(entry, kind, true, collect_max, NO_OWNER, None)
+            .map_err(|(error, _)| error)
+    }
+
+    #[inline]
+    fn push(
+        &self,
+        entry: &Entry,
+        kind: &'static str,
+        stoppable: bool,
+        collect_max: u32,
+        owner: Owner,
+        waker: Option<Waker>,
+    ) -> Result<Key, (io::Error, Option<Waker>)> {
+        let mut driver = self.driver.borrow_mut();
+        if !driver.supported().opcode(entry.opcode()) {
+            return Err((lacks(entry.opcode()), waker));
+        }
+        let request = Request {
+            kind,
+            stoppable,
+            task: self.id_of_running().bits(),
+            owner,
+            since_ns: self.turn.coarse_ns(&driver),
+            collect_max,
+        };
+        Ok(driver.submit(entry, request, waker))
+    }
+
+    /// Polls an owned operation for the task that waits for its next item. Until an item arrives the operation may be a
+    /// leaf ([`wait_for_operation`](Core::wait_for_operation)); the item ends that.
+    #[inline]
+    pub(crate) fn poll_owned(&self, key: Key) -> Polled {
+        let polled = self.poll_operation(key);
+        if let Polled::Item(_) = polled {
+            self.rest_owned(key);
+        }
+        polled
+    }
+
+    /// Detaches an owned operation from its scope: no task awaits it, and it is not a leaf.
+    #[inline]
+    pub(crate) fn rest_owned(&self, key: Key) {
+        self.driver.borrow_mut().set_owner(key, NO_OWNER);
+        self.leaf_ended(Leaf::new(LeafKind::Operation, key));
+    }
+
+    /// Sets the waker of an owned operation, for the running task. Returns the replaced waker, for the caller to drop.
+    pub(crate) fn watch_owned(&self, key: Key, waker: Waker) -> Option<Waker> {
+        let task = self.id_of_running().bits();
+        self.driver.borrow_mut().renew(key, waker, task).0
+    }
+
+    /// Abandons an owned operation. Its orphan belongs to the current scope (G1).
+    pub(crate) fn abandon_owned(&self, key: Key, payload: Box<dyn Payload>) {
+        if self.driver.borrow().is_in_flight(key) && !self.has_ended() {
+            self.leaf_ended(Leaf::new(LeafKind::Operation, key));
+            let owner = self.owner_of_next_leaf();
+            self.driver.borrow_mut().set_owner(key, owner);
+            self.enlist(Leaf::new(LeafKind::Operation, key), owner);
+        }
+        self.abandon(key, None, payload);
+    }
+
+    /// Cancels an operation at this deadline if it is still in the kernel. The deadline does not wake the task that
+    /// awaits the operation; its completion does.
+    #[inline]
+    pub(crate) fn limit_operation(&self, key: Key, deadline: Instant) {
+        self.driver.borrow_mut().set_deadline(key, deadline);
+    }
+
+    /// Fails if operations can no longer be submitted. Closes always can, except in a forked child.
+    #[inline]
+    pub(super) fn may_submit(&self, stoppable: bool) -> io::Result<()> {
+        if self.is_open() && !self.is_forked() {
+            return Ok(());
+        }
+        self.submits_no_more(stoppable)
+    }
+
+    #[cold]
+    fn submits_no_more(&self, stoppable: bool) -> io::Result<()> {
+        let why = if self.is_forked() {
+            "this gimmal runtime belongs to the process that forked this one: build a new one in the child"
+        } else if stoppable {
+            "the runtime is shutting down and takes no more operations"
+        } else {
+            return Ok(());
+        };
+        Err(io::Error::other(why))
+    }
+
+    #[inline]
+    pub(crate) fn poll_operation(&self, key: Key) -> Polled {
+        let polled = self.driver.borrow_mut().poll(key);
+        if let Polled::Last { .. } = polled {
+            self.leaf_ended(Leaf::new(LeafKind::Operation, key));
+        }
+        polled
+    }
+
+    /// Makes an operation the leaf that the running task waits for. Returns the replaced waker, for the caller to drop.
+    pub(crate) fn wait_for_operation(&self, key: Key, waker: Waker) -> Option<Waker> {
+        let task = self.id_of_running().bits();
+        let (replaced, owner) = {
+            let mut driver = self.driver.borrow_mut();
+            if self.is_canceled() && !self.is_forked() {
+                driver.ask_cancel(key);
+            }
+            driver.renew(key, waker, task)
+        };
+        self.keep_here(Leaf::new(LeafKind::Operation, key), owner);
+        replaced
+    }
+
+    pub(crate) fn ask_cancel(&self, key: Key) {
+        if !self.is_forked() {
+            self.driver.borrow_mut().ask_cancel(key);
+        }
+    }
+
+    /// Requests the cancel of every operation on a descriptor. Returns whether there is any.
+    pub(crate) fn cancel_on(&self, fd: i32) -> bool {
+        !self.is_forked() && self.driver.borrow_mut().cancel_on(fd)
+    }
+
+    /// Returns the queue of tasks that wait for a descriptor to have no operations in flight.
+    pub(crate) fn closers(&self) -> RefMut<'_, WaitQueue<Waker>> {
+        self.closers.borrow_mut()
+    }
+
+    /// Abandons an operation whose future was dropped. Results that need disposal are disposed of here, outside the
+    /// borrow: `first` is a completion that the future had already taken.
+    pub(crate) fn abandon(&self, key: Key, first: Option<Completion>, payload: Box<dyn Payload>) {
+        if self.has_ended() && self.driver.borrow().is_in_flight(key) {
+            // The kernel may still write into the lent memory, and the completion will never be reaped (O8).
+            std::mem::forget(payload);
+            self.driver.borrow_mut().forget(key);
+            return;
+        }
+        let dropped = self.driver.borrow_mut().abandon(key, payload);
+        self.hook.guard("a waker", || drop(dropped.waker));
+        match dropped.duty {
+            DroppedDuty::Items(key, items) => {
+                if first.is_some() || !items.is_empty() {
+                    let mut payload = self.driver.borrow_mut().take_payload(key, false);
+                    self.dispose(&mut *payload, first.into_iter().chain(items));
+                    self.driver.borrow_mut().return_payload(key, payload);
+                }
+            }
+            DroppedDuty::Ended(mut payload, items) => {
+                self.dispose(&mut *payload, first.into_iter().chain(items));
+                self.hook.guard("an operation", || drop(payload));
+            }
+        }
+    }
+
+    fn dispose(&self, payload: &mut dyn Payload, completions: impl Iterator<Item = Completion>) {
+        for completion in completions {
+            self.hook
+                .guard("an operation's disposal", || payload.dispose(completion));
+        }
+    }
+}
+
+#[cold]
+fn lacks(opcode: Opcode) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("this kernel's io_uring has no {opcode:?}"),
+    )
+}
