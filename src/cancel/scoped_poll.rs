@@ -168,7 +168,7 @@ impl ScopedPoll {
         was_rejected: bool,
         waker: &Waker,
     ) -> Poll<Option<T>> {
-        if !core.is_scope_spent(key, self.rejections) {
+        if !core.is_spent(self.rejections) {
             // A rejected leaf has woken its task.
             if was_rejected || core.is_scope_parked(key) || core.is_scope_busy(key) {
                 self.self_wakes = 0;

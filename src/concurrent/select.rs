@@ -82,7 +82,7 @@ impl<S: Select> Future for Selecting<S> {
 
 /// Returns the index of the future to poll first: each index equally often.
 fn start(among: u32) -> u32 {
-    runtime::with(|core: &Core| core.choose(among))
+    runtime::with(|core: &Core| core.turn.choose(among))
 }
 
 macro_rules! select_tuples {

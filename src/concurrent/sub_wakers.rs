@@ -62,7 +62,7 @@ struct Begun<'a> {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        let has_more = self.core.tasks().end_children(self.children);
+        let has_more = self.core.tasks.borrow_mut().end_children(self.children);
         if has_more {
             self.waker.wake_by_ref();
         }
@@ -107,7 +107,7 @@ impl SubWakers {
 impl Registered {
     fn new(count: usize, location: &'static Location<'static>) -> Registered {
         runtime::with(|core| {
-            let mut tasks = core.tasks();
+            let mut tasks = core.tasks.borrow_mut();
             let children = tasks.open_child_set();
             let origin = Origin {
                 name: None,
@@ -133,7 +133,7 @@ impl Registered {
     fn poll(&mut self, waker: &Waker, look: &mut dyn FnMut(usize, &mut Context<'_>) -> Look) {
         let core = runtime::hold_own(self.runtime_id);
         let copy = copy_waker(waker);
-        let replaced = core.tasks().begin_children(self.children, copy);
+        let replaced = core.tasks.borrow_mut().begin_children(self.children, copy);
         runtime::drop_waker(replaced);
         let _begun = Begun {
             core: &core,
@@ -142,12 +142,12 @@ impl Registered {
         };
         self.look_at_scope(&core);
         let mut any = false;
-        while core.tasks().has_ready_child(self.children) {
+        while core.tasks.borrow().has_ready_child(self.children) {
             if !core.may_poll() && (any || !self.yielded) {
                 self.yielded = !any;
                 return;
             }
-            let Some(index) = core.tasks().next_sub_waker(self.children) else {
+            let Some(index) = core.tasks.borrow_mut().next_sub_waker(self.children) else {
                 return;
             };
             core.count_poll();
@@ -187,12 +187,12 @@ impl Registered {
             return Look::Pending;
         };
         let before = core.rejections();
-        core.tasks().unqueue_child(name);
+        core.tasks.borrow_mut().unqueue_child(name);
         core.fill_coop_budget();
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(core.waker_of(name));
         let looked = look(index, &mut Context::from_waker(&waker));
-        if core.tasks().is_woken(name) {
+        if core.tasks.borrow().is_woken(name) {
             core.count_yield();
         }
         if core.rejections() != before && core.is_canceled() {
@@ -206,7 +206,7 @@ impl Registered {
         }
         if looked != Look::Pending {
             row.name = None;
-            core.tasks().remove_sub_waker(name);
+            core.tasks.borrow_mut().remove_sub_waker(name);
         }
         looked
     }
@@ -215,7 +215,7 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         if let Some(core) = runtime::reach(self.runtime_id) {
-            let mut tasks = core.tasks();
+            let mut tasks = core.tasks.borrow_mut();
             for name in self.rows.iter().filter_map(|row| row.name) {
                 tasks.remove_sub_waker(name);
             }

@@ -23,7 +23,7 @@ pub(crate) mod lifecycle;
 use crate::sys::{
     Answer, Attempt, Completion, Cqe, EnterWait, Entry, Instant, Opcode, Port, Supported,
 };
-use crate::table::{Key, Owner, Table};
+use crate::table::{Excess, Key, Owner, Table};
 use cancel_retry::{ASKS_UNTIL_STUCK, CancelRetries, DueRetry, OVERDUE};
 use deadlines::Deadlines;
 use lifecycle::{Lifecycle, OnComplete, OnDrop, Polled};
@@ -480,16 +480,12 @@ impl<P: Port> Driver<P> {
     }
 
     /// Releases memory left over from a peak, a part of it at a time. Returns whether there is more to do.
-    pub(crate) fn tidy(&mut self, period: u32) -> bool {
+    pub(crate) fn tidy(&mut self, period: u32) -> Excess {
         if self.backlog.capacity() / 4 > self.backlog.len().max(BACKLOG_KEPT) {
             self.backlog.shrink_to(BACKLOG_KEPT);
         }
         self.retries.trim();
         self.rows.tidy(period)
-    }
-
-    pub(crate) fn has_excess(&self) -> bool {
-        self.rows.has_excess()
     }
 
     fn flush_backlog(&mut self) {

@@ -62,7 +62,7 @@ impl<'scope, O> ChildHandle<'scope, O> {
 
     pub(super) fn is_finished(&self) -> bool {
         match (self.key, runtime::reach(self.children.runtime_id)) {
-            (Some(key), Some(core)) => core.tasks().is_finished(key),
+            (Some(key), Some(core)) => core.tasks.borrow().is_finished(key),
             _ => true,
         }
     }

@@ -174,7 +174,7 @@ impl ChildSet {
         let children = ChildSet {
             runtime_id: core.runtime_id(),
             scope,
-            set: core.tasks().open_child_set(),
+            set: core.tasks.borrow_mut().open_child_set(),
             body: Cell::new(None),
             slots: RefCell::new(Table::new()),
             running: Cell::new(0),
@@ -234,7 +234,7 @@ impl ChildSet {
             scope: self.scope,
             canceled: self.notified.get(),
         };
-        let (key, foreign) = core.tasks().insert_child(self.set, new, origin);
+        let (key, foreign) = core.tasks.borrow_mut().insert_child(self.set, new, origin);
         let slot = slots.insert(ChildSlot {
             key,
             child,
@@ -301,7 +301,7 @@ impl ChildSet {
 
     /// Starts a child, if it waits.
     fn start(&self, core: &Core, key: Key) {
-        let (slot, foreign) = core.tasks().start_child(key);
+        let (slot, foreign) = core.tasks.borrow_mut().start_child(key);
         if let Some(slot) = slot {
             self.stop_waiting(slot);
             self.running.set(self.running.get() + 1);
@@ -334,7 +334,7 @@ impl ChildSet {
     /// Cancels a child through its handle. A child that waits starts at once, beyond the limit: its cancel must not have
     /// to wait for siblings that run on.
     pub(super) fn cancel(&self, core: &Core, key: Key) {
-        let has_ended = core.tasks().is_finished(key);
+        let has_ended = core.tasks.borrow().is_finished(key);
         if !has_ended {
             core.cancel_child(key);
             self.start(core, key);
@@ -345,14 +345,14 @@ impl ChildSet {
     pub(super) fn begin(&self, core: &Core, waker: &Waker) {
         core.renew_scope(self.scope, waker);
         let waker = copy_waker(waker);
-        let replaced = core.tasks().begin_children(self.set, waker);
+        let replaced = core.tasks.borrow_mut().begin_children(self.set, waker);
         runtime::drop_waker(replaced);
     }
 
     /// Called after the group's future has polled its children.
     pub(super) fn end(&self, core: &Core, waker: &Waker) {
         self.slots.borrow_mut().tidy(core.period());
-        let has_more = core.tasks().end_children(self.set);
+        let has_more = core.tasks.borrow_mut().end_children(self.set);
         if has_more {
             waker.wake_by_ref();
         }
@@ -370,7 +370,7 @@ impl ChildSet {
     /// Clears the notification: the group's scope has left the canceled scope that it was in.
     pub(super) fn notify_free(&self, core: &Core) {
         self.notified.set(false);
-        let mut tasks = core.tasks();
+        let mut tasks = core.tasks.borrow_mut();
         for (_, slot) in self.slots.borrow().iter() {
             tasks.free(slot.key);
         }
@@ -411,12 +411,12 @@ impl ChildSet {
     ) -> StopReason {
         loop {
             if !*first && !core.may_poll() {
-                return match core.tasks().has_ready_child(self.set) {
+                return match core.tasks.borrow().has_ready_child(self.set) {
                     true => StopReason::Spent,
                     false => StopReason::Idle,
                 };
             }
-            let Some((ready, slot)) = core.tasks().next_child(self.set) else {
+            let Some((ready, slot)) = core.tasks.borrow_mut().next_child(self.set) else {
                 return StopReason::Idle;
             };
             *first = false;
@@ -542,11 +542,11 @@ impl ChildSet {
         leaf: Option<Leaf>,
         was_running: bool,
     ) {
-        let finished = core.tasks().finish(child.key, end);
+        let finished = core.tasks.borrow_mut().finish(child.key, end);
         match finished.is_claimed {
             true => self.list_ended(child),
             false => {
-                let unclaimed = core.tasks().take_unclaimed(child.key);
+                let unclaimed = core.tasks.borrow_mut().take_unclaimed(child.key);
                 self.dispose(core, unclaimed);
             }
         }
@@ -582,7 +582,7 @@ impl ChildSet {
             let core = runtime::reach(self.runtime_id)?;
             self.ended.replace(Some(WaitQueue::new()));
             for (key, slot) in self.children() {
-                if core.tasks().is_finished(key) {
+                if core.tasks.borrow().is_finished(key) {
                     self.list_ended(PolledChild { key, slot });
                 }
             }
@@ -608,7 +608,7 @@ impl ChildSet {
     /// example, becomes an orphan of the group, which waits for it (G1).
     fn guard(&self, core: &Core, what: &'static str, drop: impl FnOnce()) {
         let before = core.enter_to_drop(self.scope);
-        core.guard(what, drop);
+        core.hook.guard(what, drop);
         core.leave(before);
     }
 
@@ -622,11 +622,11 @@ impl ChildSet {
             return core.dispose_of_end(Some(unclaimed));
         };
         let report = || child.get().report(attributed.any());
-        let failure = core.guard("a child's output", report);
+        let failure = core.hook.guard("a child's output", report);
         self.guard(core, "a child's output", || drop(child));
         if let Some(Some(message)) = failure {
             let child = unclaimed.origin.to_string();
-            core.report(&Fault::ChildFailed { child, message });
+            core.hook.report(&Fault::ChildFailed { child, message });
         }
     }
 
@@ -635,10 +635,10 @@ impl ChildSet {
         let mut body = false;
         for (key, slot) in self.children() {
             // The drop of one may take the result of another, but adds none: the set is closed.
-            let has_ended = core.tasks().is_finished(key);
+            let has_ended = core.tasks.borrow().is_finished(key);
             if !has_ended {
                 let was_running = !self.stop_waiting(slot);
-                let (child, leaf) = (PolledChild { key, slot }, core.tasks().leaf(key));
+                let (child, leaf) = (PolledChild { key, slot }, core.tasks.borrow().leaf(key));
                 let ended = self.ended(core, child, EndKind::Dropped, leaf, was_running);
                 body |= ended.is_body;
             }
@@ -665,7 +665,7 @@ impl ChildSet {
         for (key, _) in self.children() {
             self.release(&core, key);
         }
-        let waker = core.tasks().close_child_set(self.set);
+        let waker = core.tasks.borrow_mut().close_child_set(self.set);
         runtime::drop_waker(waker);
         if self.rejected.get() && core.is_canceled_from_outside(self.scope) {
             // A loop that opens a group each time ends, too.
@@ -676,7 +676,7 @@ impl ChildSet {
 
     /// Called when a child's handle is dropped. Drops the child's result, if it has ended.
     pub(super) fn release(&self, core: &Core, key: Key) {
-        let (joiner, unclaimed) = core.tasks().release(key, Claim::Dropped);
+        let (joiner, unclaimed) = core.tasks.borrow_mut().release(key, Claim::Dropped);
         self.dispose(core, unclaimed);
         runtime::drop_waker(joiner);
     }
@@ -689,7 +689,7 @@ impl ChildSet {
     #[inline]
     pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> ChildResult<T> {
         let (end, slot) = {
-            let mut tasks = core.tasks();
+            let mut tasks = core.tasks.borrow_mut();
             match tasks.take_end(key) {
                 Some(taken) => taken,
                 // The group has taken it: it is about to be gone.

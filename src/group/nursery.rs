@@ -112,7 +112,7 @@ impl Drop for Closing<'_, '_, '_> {
             nursery.release_alarm(&core);
             // The group was dropped before its panic could be resumed.
             if let Some(payload) = panic {
-                core.report_panic(core.running_task(), payload);
+                core.hook.report_panic(core.running_task(), payload);
             }
         } else {
             runtime::guard("the payload of a panic", || drop(panic));
@@ -360,7 +360,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
             None => self.panic.set(Some(payload)),
             Some(first) => {
                 self.panic.set(Some(first));
-                core.report_panic(core.running_task(), payload);
+                core.hook.report_panic(core.running_task(), payload);
             }
         }
     }

@@ -204,7 +204,7 @@ impl Accepting {
     fn report_shortage(&self, error: &io::Error) {
         if !self.is_short.replace(true) {
             runtime::with(|core| {
-                core.report(&Fault::AcceptPaused {
+                core.hook.report(&Fault::AcceptPaused {
                     listener: self.address.clone(),
                     message: error.to_string(),
                 });
@@ -472,7 +472,7 @@ impl NextAccepted<'_> {
                 accepting.start(Accept::many(accepting.fd.clone(), ahead))?;
             }
             _ => {
-                let now = runtime::with(Core::this_poll);
+                let now = runtime::with(|core| core.turn.budget.polls_so_far());
                 let is_ready = accepting.is_ready.get();
                 if is_ready != Some(false) && accepting.taken_in.get() == now {
                     return Ok(false);

@@ -373,7 +373,7 @@ impl Runtime {
     /// Makes Ctrl-C cancel the main future from now on.
     fn catch_interrupts(&self) -> io::Result<Caught> {
         let count = Arc::new(AtomicU32::new(0));
-        let wake = self.core.inbox().descriptor();
+        let wake = self.core.slot.inbox().descriptor();
         let caught = Caught::counted(libc::SIGINT, count.clone(), wake)?;
         let set = self.core.lifecycle.interrupts.set(count);
         assert!(set.is_ok(), "`run` catches interrupts once");
@@ -408,10 +408,7 @@ impl Runtime {
 }
 
 /// Guard that holds the task-table row of the future of `block_on`.
-struct MainRow<'a> {
-    core: &'a Core,
-    key: crate::table::Key,
-}
+struct MainRow<'a>(&'a Core);
 
 impl<'a> MainRow<'a> {
     fn insert(core: &'a Core, location: &'static Location<'static>) -> MainRow<'a> {
@@ -422,18 +419,18 @@ impl<'a> MainRow<'a> {
         let (root, canceled) = core.context.root();
         let mut tasks = core.tasks.borrow_mut();
         let key = tasks.insert(None, origin, Claim::Dropped, root, canceled);
-        drop(tasks);
         core.lifecycle.main.set(Some(key));
-        MainRow { core, key }
+        MainRow(core)
     }
 }
 
 impl Drop for MainRow<'_> {
     fn drop(&mut self) {
-        self.core.lifecycle.main.set(None);
-        let scope = self.core.tasks.borrow_mut().remove_main(self.key);
+        let MainRow(core) = self;
+        let main = core.lifecycle.main.take();
+        let scope = main.and_then(|main| core.tasks.borrow_mut().remove_main(main));
         if let Some(scope) = scope {
-            self.core.close_scope(scope);
+            core.close_scope(scope);
         }
     }
 }

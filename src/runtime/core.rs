@@ -1,7 +1,7 @@
 //! One runtime: its tables, its ring, and the parts that own the rest of its state.
 
 use super::builder::Builder;
-use super::fault::{Fault, Hook};
+use super::fault::Hook;
 use super::leaf::ProvidedBuffers;
 use super::pool::{Pool, ThreadShortage};
 use super::scopes::{Context, Mirror, Sleeper, WaitRow};
@@ -12,11 +12,11 @@ use crate::driver::Driver;
 use crate::scope::{CancelEffects, Scopes};
 use crate::sys::{BufSizes, Features, ForkMark, Instant, Port, Ring};
 use crate::table::{Key, Table};
-use crate::tasks::{Inbox, RuntimeSlot, SharedTasks, Tasks, WakeId, waker};
+use crate::tasks::{RuntimeSlot, SharedTasks, Tasks, WakeId, waker};
 use crate::timer::Timers;
 use crate::wait_queue::WaitQueue;
 use std::any::{Any, TypeId};
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -39,20 +39,20 @@ pub(crate) type Reporter = fn(&dyn Any) -> Option<String>;
 /// the thread that built it.
 pub(crate) struct Core {
     pub(super) id: u64,
-    pub(super) tasks: SharedTasks,
+    pub(crate) tasks: SharedTasks,
     pub(super) driver: RefCell<Driver<Ring>>,
     pub(super) timers: RefCell<Timers<Sleeper>>,
     pub(super) scopes: RefCell<Scopes<Waker, Mirror>>,
     pub(super) waits: RefCell<Table<WaitRow>>,
     /// Tasks that wait for a descriptor to have no operations in flight. They are woken after each reap, to check again.
-    pub(super) closers: RefCell<WaitQueue<Waker>>,
+    pub(crate) closers: RefCell<WaitQueue<Waker>>,
     pub(super) context: Context,
-    pub(super) turn: Turn,
+    pub(crate) turn: Turn,
     pub(super) lifecycle: Lifecycle,
     pub(super) pool: Pool,
     pub(super) provided: ProvidedBuffers,
     pub(super) thread_shortage: ThreadShortage,
-    pub(super) hook: Hook,
+    pub(crate) hook: Hook,
     /// By the type of the `Option`, for each type of output that a task was detached with.
     pub(super) reporters: RefCell<HashMap<TypeId, Reporter>>,
     /// Tasks that were running when abort handles for them were made.
@@ -131,10 +131,6 @@ impl Core {
         waker(self.wake_id(key))
     }
 
-    pub(super) fn inbox(&self) -> &'static Inbox {
-        self.slot.inbox()
-    }
-
     /// Whether this process was forked from the one that built the runtime, and so must not touch the ring.
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
@@ -170,35 +166,10 @@ impl Core {
         self.context.canceled.get()
     }
 
-    pub(crate) fn choose(&self, among: u32) -> u32 {
-        self.turn.choose(among)
-    }
-
     /// Counts a poll that is about to happen.
     #[inline]
     pub(crate) fn count_poll(&self) {
         self.turn.budget.count_poll();
-    }
-
-    /// Returns a number that identifies the current poll of a task or a child.
-    pub(crate) fn this_poll(&self) -> u64 {
-        self.turn.budget.polls_so_far()
-    }
-
-    /// Returns the table of tasks. The caller runs no user code before it drops the borrow (R1).
-    #[inline]
-    pub(crate) fn tasks(&self) -> RefMut<'_, Tasks> {
-        self.tasks.borrow_mut()
-    }
-
-    /// Runs user code, and reports its panic to the hook. Returns `None` after a panic.
-    pub(crate) fn guard<T>(&self, what: &'static str, run: impl FnOnce() -> T) -> Option<T> {
-        self.hook.guard(what, run)
-    }
-
-    /// Reports a fault to the hook, which is user code: the caller borrows nothing.
-    pub(crate) fn report(&self, fault: &Fault) {
-        self.hook.report(fault);
     }
 }
 

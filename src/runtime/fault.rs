@@ -164,7 +164,7 @@ impl Hook {
         Hook(Arc::new(hook))
     }
 
-    /// Calls the hook. A panic of the hook itself is swallowed.
+    /// Calls the hook, which is user code: the caller borrows nothing. A panic of the hook itself is swallowed.
     pub(crate) fn report(&self, fault: &Fault) {
         if let Err(payload) = catch(|| (self.0)(fault))
             && let Err(second) = catch(|| drop(payload))
@@ -178,9 +178,7 @@ impl Hook {
         match catch(run) {
             Ok(value) => Some(value),
             Err(payload) => {
-                let message = panic_message(&*payload);
-                self.report(&Fault::DestructorPanicked { what, message });
-                self.drop_payload(payload);
+                self.destructor_panicked(what, payload);
                 None
             }
         }
@@ -190,6 +188,13 @@ impl Hook {
     pub(crate) fn report_panic(&self, task: String, payload: Box<dyn Any + Send>) {
         let message = panic_message(&*payload);
         self.report(&Fault::Panicked { task, message });
+        self.drop_payload(payload);
+    }
+
+    #[cold]
+    fn destructor_panicked(&self, what: &'static str, payload: Box<dyn Any + Send>) {
+        let message = panic_message(&*payload);
+        self.report(&Fault::DestructorPanicked { what, message });
         self.drop_payload(payload);
     }
 

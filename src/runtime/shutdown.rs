@@ -14,6 +14,7 @@ use super::builder::Runtime;
 use super::core::Core;
 use super::current::{self, Entered};
 use super::fault::Fault;
+use super::scopes::take_waker;
 use super::turn::{PolledTask, Scratch};
 use crate::sys::Instant;
 use crate::table::Key;
@@ -22,12 +23,12 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::task::Waker;
 use std::time::Duration;
 
 /// How far a runtime has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Phase {
+    #[default]
     Open,
     /// Rejects everything new except closes.
     Closing,
@@ -35,7 +36,7 @@ pub(super) enum Phase {
 }
 
 /// What ends a runtime, and when.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Lifecycle {
     pub(super) phase: Cell<Phase>,
     /// The task-table row of the future that `block_on` holds.
@@ -53,13 +54,9 @@ pub(super) struct Lifecycle {
 impl Lifecycle {
     pub(super) fn new(grace: Duration, timeout: Duration) -> Lifecycle {
         Lifecycle {
-            phase: Cell::new(Phase::Open),
-            main: Cell::new(None),
-            may_drop_main: Cell::new(false),
-            interrupts: OnceCell::new(),
-            interrupts_seen: Cell::new(0),
             grace,
             timeout,
+            ..Lifecycle::default()
         }
     }
 
@@ -158,15 +155,17 @@ impl Core {
         self.drop_tasks();
         let mut wakers = self.driver.borrow_mut().cancel_all();
         wakers.append(&mut self.closers.borrow_mut().take_all());
-        let mut sleepers = self.scopes.borrow_mut().take_wakes();
-        for sleeper in self.timers.borrow_mut().wakes_mut() {
-            sleepers.push(std::mem::replace(&mut sleeper.waker, Waker::noop().clone()));
-        }
-        for wait in self.waits.borrow_mut().iter_mut() {
-            sleepers.push(std::mem::replace(&mut wait.waker, Waker::noop().clone()));
-        }
+        wakers.append(&mut self.scopes.borrow_mut().take_wakes());
+        let (mut timers, mut waits) = (self.timers.borrow_mut(), self.waits.borrow_mut());
+        wakers.extend(
+            timers
+                .wakes_mut()
+                .map(|sleeper| take_waker(&mut sleeper.waker)),
+        );
+        wakers.extend(waits.iter_mut().map(|wait| take_waker(&mut wait.waker)));
+        drop((timers, waits));
         // The tasks that these would wake are gone.
-        for waker in wakers.into_iter().chain(sleepers) {
+        for waker in wakers {
             self.hook.guard("a waker", || drop(waker));
         }
         self.turn_until(deadline, || self.driver.borrow().is_drained());

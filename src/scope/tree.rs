@@ -1,7 +1,7 @@
 //! The tree itself.
 
 use super::leaves::{LeafStatus, Leaves};
-use crate::table::{Key, Leaf, Table};
+use crate::table::{Excess, Key, Leaf, Table};
 use std::fmt;
 
 /// The key of no row: rows never have generation zero.
@@ -73,6 +73,14 @@ impl<W, M> Default for CancelEffects<W, M> {
     }
 }
 
+impl<W, M> CancelEffects<W, M> {
+    /// Returns the capacity of the largest list.
+    pub(crate) fn capacity(&self) -> usize {
+        let others = self.woken.capacity().max(self.mirrored.capacity());
+        self.leaves.capacity().max(others)
+    }
+}
+
 /// The scopes of one runtime. `W` is the waker of the future that runs in a scope, and `M` the cell that shows its
 /// outlook to other threads.
 pub(crate) struct Scopes<W, M> {
@@ -108,12 +116,8 @@ impl<W, M: Clone> Scopes<W, M> {
     }
 
     /// Frees a part of the memory that a peak has left. Returns whether there is more to free.
-    pub(crate) fn tidy(&mut self, period: u32) -> bool {
+    pub(crate) fn tidy(&mut self, period: u32) -> Excess {
         self.rows.tidy(period)
-    }
-
-    pub(crate) fn has_excess(&self) -> bool {
-        self.rows.has_excess()
     }
 
     #[inline]

@@ -19,4 +19,4 @@ mod rows;
 
 pub(crate) use key::Key;
 pub(crate) use leaf::{Leaf, LeafKind, Owner, OwnerKind};
-pub(crate) use rows::Table;
+pub(crate) use rows::{Excess, Table};

@@ -97,6 +97,14 @@ pub(crate) struct Table<T, const BITS: u32 = CHUNK_BITS> {
     period: u32,
 }
 
+/// The memory that a peak has left in a table, and that can be released: not yet, or now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Excess {
+    None,
+    Later,
+    Now,
+}
+
 impl<T, const BITS: u32> Table<T, BITS> {
     const CHUNK_ROWS: usize = 1 << BITS;
     const ROW_MASK: u32 = (1 << BITS) - 1;
@@ -241,18 +249,24 @@ impl<T, const BITS: u32> Table<T, BITS> {
     }
 
     /// Releases memory left over from a peak, a part of it at a time (T3). `period` is the number of the current
-    /// period, which the caller chooses. Returns whether there is more to do.
-    pub(crate) fn tidy(&mut self, period: u32) -> bool {
+    /// period, which the caller chooses. Returns what is left.
+    pub(crate) fn tidy(&mut self, period: u32) -> Excess {
         self.len_max = self.len_max.max(self.len);
         if period != self.period {
             self.period = period;
             self.end_period();
         }
-        self.has_excess() && self.tidy_some()
+        if self.has_excess() && self.tidy_some() {
+            Excess::Now
+        } else if self.has_excess() {
+            Excess::Later
+        } else {
+            Excess::None
+        }
     }
 
     /// Whether more rows are free than one chunk plus those that are kept.
-    pub(crate) fn has_excess(&self) -> bool {
+    fn has_excess(&self) -> bool {
         self.made - self.len > (self.kept + 1) << BITS
     }
 

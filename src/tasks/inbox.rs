@@ -56,8 +56,13 @@ impl Posted {
     }
 }
 
-/// One inbox for each possible slot number. Memory that is never touched costs nothing.
-static INBOXES: [Inbox; RUNTIMES_MAX] = [const { Inbox::new() }; RUNTIMES_MAX];
+/// The inboxes that are made at once.
+const BATCH: usize = 64;
+
+/// One inbox for each possible slot number. They are made when a runtime first needs one: as a plain static, they would
+/// make every program larger by their size, because an empty one is not all zeros.
+static INBOXES: [OnceLock<Box<[Inbox; BATCH]>>; RUNTIMES_MAX / BATCH] =
+    [const { OnceLock::new() }; RUNTIMES_MAX / BATCH];
 
 static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers {
     unused: 0,
@@ -83,7 +88,10 @@ impl Inbox {
     /// Returns the inbox of the runtime with this slot number.
     #[inline]
     pub(super) fn of(runtime: u16) -> &'static Inbox {
-        &INBOXES[usize::from(runtime)]
+        let number = usize::from(runtime);
+        let batch =
+            INBOXES[number / BATCH].get_or_init(|| Box::new([const { Inbox::new() }; BATCH]));
+        &batch[number % BATCH]
     }
 
     /// Has this task woken. Called from any thread.
@@ -104,8 +112,8 @@ impl Inbox {
 
     /// Sends the row of a wait back to the runtime with this ID, if it still exists. Called from any thread.
     pub(crate) fn give_back(owner: u64, wait: Key) {
-        let used = usize::from(lock(&NUMBERS).unused);
-        let mut inboxes = INBOXES[..used].iter();
+        let used = lock(&NUMBERS).unused;
+        let mut inboxes = (0..used).map(Inbox::of);
         if let Some(inbox) = inboxes.find(|inbox| inbox.owner.load(Ordering::Acquire) == owner) {
             inbox.post_wait(owner, wait);
         }
@@ -209,6 +217,7 @@ impl fmt::Debug for Inbox {
 #[derive(Debug)]
 pub(crate) struct RuntimeSlot {
     number: u16,
+    inbox: &'static Inbox,
 }
 
 impl RuntimeSlot {
@@ -231,9 +240,12 @@ impl RuntimeSlot {
                     )));
                 }
             };
-            RuntimeSlot { number }
+            RuntimeSlot {
+                number,
+                inbox: Inbox::of(number),
+            }
         };
-        let inbox = slot.inbox();
+        let inbox = slot.inbox;
         if inbox.interrupt.get().is_none() {
             let made = interrupt()?;
             let set = inbox.interrupt.set(made);
@@ -248,19 +260,20 @@ impl RuntimeSlot {
         self.number
     }
 
+    #[inline]
     pub(crate) fn inbox(&self) -> &'static Inbox {
-        Inbox::of(self.number)
+        self.inbox
     }
 
     /// Returns the descriptor that the runtime polls to notice an interrupt.
     pub(crate) fn descriptor(&self) -> i32 {
-        self.inbox().descriptor()
+        self.inbox.descriptor()
     }
 }
 
 impl Drop for RuntimeSlot {
     fn drop(&mut self) {
-        self.inbox().close();
+        self.inbox.close();
         lock(&NUMBERS).free.push(self.number);
     }
 }

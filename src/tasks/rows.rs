@@ -9,7 +9,7 @@ use super::queue::KeyQueue;
 use super::state::{Claim, Stage, TaskState};
 use super::wake_id::WakeId;
 use super::waker::wake_id_of;
-use crate::table::{Key, Leaf, Owner, Table};
+use crate::table::{Excess, Key, Leaf, Owner, Table};
 pub(crate) use children::NewChild;
 use children::ReadyQueue;
 use std::any::Any;
@@ -216,16 +216,17 @@ impl Tasks {
     }
 
     /// Frees a part of the memory that a peak has left. Returns whether there is more to free.
-    pub(crate) fn tidy(&mut self, period: u32) -> bool {
+    pub(crate) fn tidy(&mut self, period: u32) -> Excess {
         if self.payloads.capacity() / 4 > self.payloads.len().max(PAYLOADS_KEPT) {
             self.payloads.shrink_to(PAYLOADS_KEPT);
         }
-        self.rows.tidy(period) | self.sets.tidy(period) | self.ready.trim()
-    }
-
-    /// Whether the tables have more memory than they need.
-    pub(crate) fn has_excess(&self) -> bool {
-        self.rows.has_excess() || self.sets.has_excess()
+        let ready = match self.ready.trim() {
+            true => Excess::Now,
+            false => Excess::None,
+        };
+        ready
+            .max(self.rows.tidy(period))
+            .max(self.sets.tidy(period))
     }
 
     // Scopes of tasks.

@@ -29,7 +29,7 @@ mod wheel;
 #[cfg(test)]
 mod tests;
 
-use crate::table::{Key, Table};
+use crate::table::{Excess, Key, Table};
 use wheel::Wheel;
 
 /// A timer.
@@ -124,12 +124,8 @@ impl<W> Timers<W> {
 
     /// Releases row memory left over from a peak, a part of it at a time; slots do so themselves. Returns whether there
     /// is more to do.
-    pub(crate) fn tidy(&mut self, period: u32) -> bool {
+    pub(crate) fn tidy(&mut self, period: u32) -> Excess {
         self.rows.tidy(period)
-    }
-
-    pub(crate) fn has_excess(&self) -> bool {
-        self.rows.has_excess()
     }
 
     /// Returns when to call [`Timers::pop_due`] next: never after the earliest deadline, and before it only if a timer

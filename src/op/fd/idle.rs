@@ -35,11 +35,11 @@ impl Idle<'_> {
     fn wait(&mut self, context: &Context<'_>) {
         let waker = copy_waker(context.waker());
         let replaced = match self.ticket {
-            Some((runtime_id, ticket)) => {
-                runtime::with_own(runtime_id, |core| core.closers().renew(ticket, waker))
-            }
+            Some((runtime_id, ticket)) => runtime::with_own(runtime_id, |core| {
+                core.closers.borrow_mut().renew(ticket, waker)
+            }),
             None => {
-                let push = |core: &Core| (core.runtime_id(), core.closers().push(waker));
+                let push = |core: &Core| (core.runtime_id(), core.closers.borrow_mut().push(waker));
                 self.ticket = Some(runtime::with(push));
                 None
             }
@@ -52,7 +52,7 @@ impl Idle<'_> {
         if let Some((runtime_id, ticket)) = self.ticket.take()
             && let Some(core) = runtime::reach(runtime_id)
         {
-            let left = core.closers().remove(ticket);
+            let left = core.closers.borrow_mut().remove(ticket);
             runtime::drop_waker(left);
         }
     }

@@ -7,7 +7,7 @@ pub use self::stats::{OperationInfo, Stats, TaskInfo};
 use super::core::Core;
 use super::current;
 use super::task::JoinHandle;
-use crate::sys::Instant;
+use crate::sys::{Instant, Port};
 use crate::tasks::WakeId;
 use std::panic::Location;
 use std::rc::{Rc, Weak};
@@ -93,7 +93,36 @@ impl Handle {
     /// If the runtime has ended.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.core().stats()
+        let core = self.core();
+        let tasks = core.tasks.borrow();
+        let driver = core.driver.borrow();
+        let counts = driver.counts();
+        let sizes = driver.ring().sizes();
+        let (blocking_threads, blocking_running, blocking_waiting) = core.pool.figures();
+        Stats {
+            tasks: tasks.alive(),
+            task_rows: tasks.len(),
+            ready_tasks: tasks.ready_len(),
+            operations: driver.in_flight(),
+            orphans: driver.orphans(),
+            operation_rows: driver.len(),
+            timers: core.timers.borrow().len(),
+            scopes: core.scopes.borrow().len(),
+            waits: core.waits.borrow().len() - core.slot.inbox().waits(),
+            receive_buffers_out: core.receive_buffers_out(),
+            submission_entries: sizes.submission,
+            completion_entries: sizes.completion,
+            blocking_threads,
+            blocking_running,
+            blocking_waiting,
+            turns: core.turn.number.get(),
+            polls: core.turn.budget.polls_so_far(),
+            enters: counts.enters,
+            attempts: counts.attempts,
+            submitted: counts.submitted,
+            completed: counts.completed,
+            cancels: counts.cancels_asked,
+        }
     }
 
     /// Returns every task that has not ended, in the order of the task table.

@@ -1,7 +1,5 @@
 //! Figures and listings that a runtime reports about itself.
 
-use crate::runtime::core::Core;
-use crate::sys::Port;
 use std::panic::Location;
 use std::time::Duration;
 
@@ -134,38 +132,4 @@ pub struct OperationInfo {
     pub is_orphan: bool,
     /// How long the kernel has had it, to within a tick of the kernel (1 to 10 ms).
     pub age: Duration,
-}
-
-impl Core {
-    pub(in crate::runtime) fn stats(&self) -> Stats {
-        let tasks = self.tasks.borrow();
-        let driver = self.driver.borrow();
-        let counts = driver.counts();
-        let sizes = driver.ring().sizes();
-        let (blocking_threads, blocking_running, blocking_waiting) = self.pool.figures();
-        Stats {
-            tasks: tasks.alive(),
-            task_rows: tasks.len(),
-            ready_tasks: tasks.ready_len(),
-            operations: driver.in_flight(),
-            orphans: driver.orphans(),
-            operation_rows: driver.len(),
-            timers: self.timers.borrow().len(),
-            scopes: self.scopes.borrow().len(),
-            waits: self.waits.borrow().len() - self.inbox().waits(),
-            receive_buffers_out: self.receive_buffers_out(),
-            submission_entries: sizes.submission,
-            completion_entries: sizes.completion,
-            blocking_threads,
-            blocking_running,
-            blocking_waiting,
-            turns: self.turn.number.get(),
-            polls: self.turn.budget.polls_so_far(),
-            enters: counts.enters,
-            attempts: counts.attempts,
-            submitted: counts.submitted,
-            completed: counts.completed,
-            cancels: counts.cancels_asked,
-        }
-    }
 }

@@ -19,14 +19,13 @@ const READY_LEAVES_GROWTH: u32 = 8;
 pub(in crate::runtime) struct CoopBudget(u32);
 
 impl CoopBudget {
-    const FULL: CoopBudget = CoopBudget::new(
-        READY_LEAVES_TO_CLOCK,
-        READY_LEAVES_PER_POLL - READY_LEAVES_TO_CLOCK,
-    );
+    const FULL: CoopBudget = CoopBudget::new(READY_LEAVES_TO_CLOCK, READY_LEAVES_PER_POLL);
     pub(in crate::runtime) const NONE: CoopBudget = CoopBudget(0);
 
-    const fn new(now: u32, later: u32) -> CoopBudget {
-        CoopBudget(later << 16 | now)
+    /// Returns a budget of `total` leaves with a read of the clock after `now` of them.
+    const fn new(now: u32, total: u32) -> CoopBudget {
+        let now = if now < total { now } else { total };
+        CoopBudget((total - now) << 16 | now)
     }
 
     #[inline]
@@ -37,19 +36,6 @@ impl CoopBudget {
     #[inline]
     fn now(self) -> u32 {
         self.0 & 0xffff
-    }
-
-    /// Returns the allowance after a read of the clock.
-    fn next(self) -> CoopBudget {
-        let passed = READY_LEAVES_PER_POLL - (self.0 >> 16);
-        self.next_after((READY_LEAVES_GROWTH - 1) * passed)
-    }
-
-    /// Returns the allowance whose next read of the clock is after this many more leaves.
-    fn next_after(self, leaves: u32) -> CoopBudget {
-        let left = self.0 >> 16;
-        let now = left.min(leaves);
-        CoopBudget::new(now, left - now)
     }
 }
 
@@ -70,23 +56,25 @@ impl Core {
     fn refill_coop_budget(&self) -> bool {
         // The first check after the loop has waited only sets the start time.
         let is_first = self.turn.budget.has_rested.get();
-        let allowance = self.context.coop_budget.get();
-        let allowance = match self.look_at_coarse_clock() {
-            true => CoopBudget::NONE,
-            false if is_first => allowance.next_after(READY_LEAVES_TO_CLOCK),
-            false => allowance.next(),
+        let left = self.context.coop_budget.get().0 >> 16;
+        let passed = READY_LEAVES_PER_POLL - left;
+        let now = match is_first {
+            true => READY_LEAVES_TO_CLOCK,
+            false => (READY_LEAVES_GROWTH - 1) * passed,
         };
-        self.context.coop_budget.set(allowance);
-        allowance.now() > 0
+        let budget = match self.look_at_coarse_clock() {
+            true => CoopBudget::NONE,
+            false => CoopBudget::new(now, left),
+        };
+        self.context.coop_budget.set(budget);
+        budget.now() > 0
     }
 
     /// Counts a ready leaf that the task passes.
     #[inline]
     pub(crate) fn spend_coop_budget(&self) {
-        let allowance = self.context.coop_budget.get();
-        let passed = u32::from(allowance.now() > 0);
-        self.context
-            .coop_budget
-            .set(CoopBudget(allowance.0 - passed));
+        let budget = &self.context.coop_budget;
+        let passed = u32::from(budget.get().now() > 0);
+        budget.set(CoopBudget(budget.get().0 - passed));
     }
 }

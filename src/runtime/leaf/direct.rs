@@ -64,11 +64,8 @@ impl Core {
     #[inline]
     pub(in crate::runtime) fn count_attempt(&self, completion: Completion) {
         let moved = u32::try_from(completion.raw()).unwrap_or(0);
-        let left = self.turn.budget.attempts.get();
-        self.turn
-            .budget
-            .attempts
-            .set(left.saturating_sub(moved.max(ATTEMPT_COST)));
+        let attempts = &self.turn.budget.attempts;
+        attempts.set(attempts.get().saturating_sub(moved.max(ATTEMPT_COST)));
         self.spend_coop_budget();
     }
 }

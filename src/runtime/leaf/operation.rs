@@ -6,8 +6,6 @@ use crate::runtime::core::Core;
 use crate::runtime::scopes::NO_OWNER;
 use crate::sys::{Completion, Entry, Instant, Opcode};
 use crate::table::{Key, Leaf, LeafKind, Owner};
-use crate::wait_queue::WaitQueue;
-use std::cell::RefMut;
 use std::io;
 use std::task::Waker;
 
@@ -163,11 +161,6 @@ impl Core {
     /// Requests the cancel of every operation on a descriptor. Returns whether there is any.
     pub(crate) fn cancel_on(&self, fd: i32) -> bool {
         !self.is_forked() && self.driver.borrow_mut().cancel_on(fd)
-    }
-
-    /// Returns the queue of tasks that wait for a descriptor to have no operations in flight.
-    pub(crate) fn closers(&self) -> RefMut<'_, WaitQueue<Waker>> {
-        self.closers.borrow_mut()
     }
 
     /// Abandons an operation whose future was dropped. Results that need disposal are disposed of here, outside the

@@ -55,7 +55,7 @@ impl Core {
         };
         if !was_short {
             let message = no_thread(error, "requests that may block").to_string();
-            self.report(&Fault::NoThreads { message });
+            self.hook.report(&Fault::NoThreads { message });
         }
         true
     }

@@ -1,21 +1,13 @@
 //! Which scope is responsible for a leaf that ended `Canceled` (C7).
 
 use crate::runtime::core::Core;
-use crate::table::{Key, OwnerKind};
+use crate::table::Key;
 
 impl Core {
     /// Attributes a leaf that ends `Canceled` to the outermost canceled scope that it sees, and records the scope for
     /// the poller of the task or child (C7).
     pub(crate) fn attribute_canceled(&self) {
-        let scope = match self.context.owner.get().kind() {
-            OwnerKind::Task(task) => self
-                .tasks
-                .borrow()
-                .task_scope(task)
-                .map(|found| found.scope),
-            OwnerKind::Scope(scope) => Some(scope),
-        };
-        if let Some(scope) = scope {
+        if let Some(scope) = self.scope_around() {
             self.attribute_outermost(scope);
         }
     }

@@ -80,21 +80,10 @@ pub(crate) struct SavedContext {
 pub(crate) struct Attribution(u8);
 
 impl Attribution {
-    /// The child's own scope: its handle canceled it.
-    const ITSELF: u8 = 1;
-    /// The scope of its group.
-    const GROUP: u8 = 2;
+    /// The child's own scope, which its handle canceled, or that of its group.
+    const INSIDE: u8 = 1;
     /// A scope outside its group.
-    const OUTSIDE: u8 = 4;
-
-    fn new(itself: bool, group: bool, outside: bool) -> Attribution {
-        let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-        Attribution(
-            flag(itself, Attribution::ITSELF)
-                | flag(group, Attribution::GROUP)
-                | flag(outside, Attribution::OUTSIDE),
-        )
-    }
+    const OUTSIDE: u8 = 2;
 
     #[inline]
     pub(crate) fn any(self) -> bool {
@@ -120,7 +109,7 @@ impl Core {
         self.context.owner.set(Owner::task(row.key));
         self.context.canceled.set(row.canceled);
         if row.has_scope {
-            self.enter_task_scope(row.key);
+            self.look_again();
         }
         self.fill_coop_budget();
         ManuallyDrop::new(self.waker_of(row.key))
@@ -132,15 +121,6 @@ impl Core {
         let leaf = self.context.leaf.get();
         if self.tasks.borrow_mut().park(key, task, leaf) {
             self.count_yield();
-        }
-    }
-
-    /// Enters the task's own scope.
-    pub(super) fn enter_task_scope(&self, task: Key) {
-        let task_scope = self.tasks.borrow().task_scope(task);
-        if let Some(task_scope) = task_scope {
-            self.context.owner.set(Owner::scope(task_scope.scope));
-            self.look_up();
         }
     }
 
@@ -228,14 +208,18 @@ impl Core {
         let to_itself = |attributed: &Key| {
             child.is_some_and(|child| child.has_scope && child.scope == *attributed)
         };
-        let itself = attributions.iter().any(to_itself);
-        let to_group = attributions.contains(&group);
+        let mut flags = 0;
+        if attributions.contains(&group) || attributions.iter().any(to_itself) {
+            flags |= Attribution::INSIDE;
+        }
         let scopes = self.scopes.borrow();
         attributions
             .retain(|attributed| *attributed != group && scopes.is_at_or_below(group, *attributed));
-        let outside = !attributions.is_empty();
+        if !attributions.is_empty() {
+            flags |= Attribution::OUTSIDE;
+        }
         saved.attributions.append(&mut attributions);
-        Attribution::new(itself, to_group, outside)
+        Attribution(flags)
     }
 
     /// Enters the scope of a future that is about to be polled with this waker. Returns the previous context.
@@ -268,9 +252,9 @@ impl Core {
         }
     }
 
-    /// Updates the context after scopes have changed: the current scope may be canceled, and the task may have a scope
-    /// of its own by now, if a destructor canceled it through its handle.
-    #[cold]
+    /// Updates the context: the current scope may be canceled, and the task may have a scope of its own, even since it was
+    /// entered, if a destructor canceled it through its handle.
+    #[inline(never)]
     fn look_again(&self) {
         if let OwnerKind::Task(task) = self.context.owner.get().kind()
             && let Some(task_scope) = self.tasks.borrow().task_scope(task)
@@ -321,6 +305,15 @@ impl Core {
             OwnerKind::Scope(scope) => self.scopes.borrow().is_canceled(scope),
         };
         self.context.canceled.set(canceled);
+    }
+
+    /// Returns the current scope of the tree; that around the task, if it has none of its own. `None` if the task has
+    /// ended, but one of its destructors is still running.
+    pub(super) fn scope_around(&self) -> Option<Key> {
+        match self.context.owner.get().kind() {
+            OwnerKind::Task(task) => Some(self.tasks.borrow().task_scope(task)?.scope),
+            OwnerKind::Scope(scope) => Some(scope),
+        }
     }
 
     /// Returns the current scope of the tree, as the parent of a new scope. A task without a scope gets its own for

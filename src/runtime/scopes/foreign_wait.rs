@@ -22,7 +22,7 @@ impl Core {
         let at = self.context.owner.get();
         let was_rejected = self.rejections() != before;
         let rejections = self.tasks.borrow_mut().count_rejections(key, was_rejected);
-        if !self.is_spent(at, rejections) {
+        if !self.is_spent(rejections) {
             if self.is_busy(at) {
                 return false;
             }
@@ -56,22 +56,16 @@ impl Core {
         })
     }
 
-    /// Whether a scoped future inside a task ignores the cancel, as in
-    /// [`should_drop_canceled`](Core::should_drop_canceled). Whether it was woken is not known here.
-    pub(crate) fn is_scope_spent(&self, key: Key, rejections: u32) -> bool {
-        self.is_spent(Owner::scope(key), rejections)
-    }
-
     pub(crate) fn is_scope_busy(&self, key: Key) -> bool {
         self.is_busy(Owner::scope(key))
     }
 
-    /// Whether a future has swallowed too many errors. If so, reports that.
-    fn is_spent(&self, at: Owner, rejections: u32) -> bool {
+    /// Whether the future of the current scope has swallowed too many errors. If so, reports that.
+    pub(crate) fn is_spent(&self, rejections: u32) -> bool {
         if rejections < REJECTIONS_MAX {
             return false;
         }
-        if let OwnerKind::Scope(scope) = at.kind()
+        if let OwnerKind::Scope(scope) = self.context.owner.get().kind()
             && self.scopes.borrow().has_shield(scope)
         {
             return false;

@@ -236,11 +236,7 @@ impl Core {
         if self.is_canceled() {
             return Some(self.now());
         }
-        let scope = match self.context.owner.get().kind() {
-            OwnerKind::Task(task) => self.tasks.borrow().task_scope(task)?.scope,
-            OwnerKind::Scope(scope) => scope,
-        };
-        match self.scopes.borrow().outlook(scope) {
+        match self.scopes.borrow().outlook(self.scope_around()?) {
             NEVER => None,
             outlook => Some(Instant::from_ns(outlook)),
         }
@@ -272,19 +268,24 @@ impl Core {
             LeafKind::Timer => {
                 let mut timers = self.timers.borrow_mut();
                 if let Some(sleeper) = timers.peek_mut(key) {
-                    woken.push(std::mem::replace(&mut sleeper.waker, Waker::noop().clone()));
+                    woken.push(take_waker(&mut sleeper.waker));
                     sleeper.owner = NO_OWNER;
                 }
             }
             LeafKind::Join => woken.extend(self.tasks.borrow_mut().take_joiner(key)),
             LeafKind::Wait => {
                 if let Some(wait) = self.waits.borrow_mut().get_mut(key) {
-                    woken.push(std::mem::replace(&mut wait.waker, Waker::noop().clone()));
+                    woken.push(take_waker(&mut wait.waker));
                     wait.owner = NO_OWNER;
                 }
             }
         }
     }
+}
+
+/// Takes the waker of a leaf that needs none until it is polled again.
+pub(in crate::runtime) fn take_waker(waker: &mut Waker) -> Waker {
+    std::mem::replace(waker, Waker::noop().clone())
 }
 
 #[inline]

@@ -1,6 +1,7 @@
 //! Leaves that have a row in no other table.
 
 use super::rejections::reject_canceled;
+use super::take_waker;
 use crate::error::Canceled;
 use crate::runtime::core::{Core, Rejection};
 use crate::runtime::current::{self, drop_waker};
@@ -63,7 +64,7 @@ impl Core {
     pub(super) fn notify_overdue(&self, key: Key) {
         let woken = self.waits.borrow_mut().get_mut(key).map(|wait| {
             wait.notified = true;
-            std::mem::replace(&mut wait.waker, Waker::noop().clone())
+            take_waker(&mut wait.waker)
         });
         self.wake_all(&mut woken.into_iter().collect());
     }

@@ -40,14 +40,11 @@ impl Core {
             End::Output(task) => {
                 self.hook.guard("a task's output", || drop(task));
             }
-            End::Panicked(payload) => self.report_panic(unclaimed.origin.to_string(), payload),
+            End::Panicked(payload) => self
+                .hook
+                .report_panic(unclaimed.origin.to_string(), payload),
             End::Aborted => {}
         }
-    }
-
-    /// Reports a panic that no handle will take, and drops its payload.
-    pub(crate) fn report_panic(&self, task: String, payload: Box<dyn Any + Send>) {
-        self.hook.report_panic(task, payload);
     }
 
     /// Drops the output of a detached task, and reports its failure.

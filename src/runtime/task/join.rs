@@ -64,20 +64,17 @@ enum HandleState {
 
 impl<T> JoinHandle<T> {
     pub(in crate::runtime) fn new(runtime_id: u64, key: Key) -> JoinHandle<T> {
-        JoinHandle {
-            runtime_id,
-            state: HandleState::Owned(key),
-            rejection: Rejection::None,
-            waits: false,
-            _output: PhantomData,
-            _local: PhantomData,
-        }
+        JoinHandle::in_state(runtime_id, HandleState::Owned(key))
     }
 
     pub(in crate::runtime) fn aborted() -> JoinHandle<T> {
+        JoinHandle::in_state(0, HandleState::Aborted)
+    }
+
+    fn in_state(runtime_id: u64, state: HandleState) -> JoinHandle<T> {
         JoinHandle {
-            runtime_id: 0,
-            state: HandleState::Aborted,
+            runtime_id,
+            state,
             rejection: Rejection::None,
             waits: false,
             _output: PhantomData,

@@ -13,8 +13,8 @@ use std::time::Duration;
 const POLLS_PER_CLOCK: u32 = 16;
 
 /// A turn's budget for polling. Polls of children count, too.
-#[derive(Debug)]
-pub(in crate::runtime) struct TurnBudget {
+#[derive(Debug, Default)]
+pub(crate) struct TurnBudget {
     polls_max: u32,
     ns_max: u64,
     /// The number of polls in all turns before this one.
@@ -46,17 +46,9 @@ impl TurnBudget {
         TurnBudget {
             polls_max,
             ns_max: u64::try_from(time_max.as_nanos()).unwrap_or(u64::MAX),
-            polls_before: Cell::new(0),
-            polls: Cell::new(0),
-            look_at: Cell::new(0),
-            started: Cell::new(None),
-            is_over: Cell::new(false),
             polls_per_clock: Cell::new(POLLS_PER_CLOCK),
-            look_at_yield: Cell::new(0),
-            rejections: Cell::new(0),
-            charged_from: Cell::new(0),
             has_rested: Cell::new(true),
-            attempts: Cell::new(0),
+            ..TurnBudget::default()
         }
     }
 
@@ -80,7 +72,7 @@ impl TurnBudget {
 
     /// Returns the number of polls of this turn and of all turns before it, which identifies the current poll.
     #[inline]
-    pub(in crate::runtime) fn polls_so_far(&self) -> u64 {
+    pub(crate) fn polls_so_far(&self) -> u64 {
         self.polls_before.get() + u64::from(self.polls.get())
     }
 

@@ -30,11 +30,11 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-/// With at least `TIMERS_DENSE` timers armed, an otherwise idle runtime lets `TIMERS_APART` pass between two turns that
+/// With at least `TIMERS_DENSE` timers armed, an otherwise idle runtime lets `TIMERS_APART_NS` pass between two turns that
 /// fire timers, so that timers due in between share a turn: a wait in the kernel costs more than a timer. This is the
 /// default slack of the kernel for every thread's sleep (`prctl(PR_SET_TIMERSLACK)`).
 const TIMERS_DENSE: usize = 256;
-const TIMERS_APART: Duration = Duration::from_micros(50);
+const TIMERS_APART_NS: u64 = 50_000;
 
 /// The most timers that fire in one turn. The rest wait for the next turn, behind the ready tasks. The number is small
 /// enough that memory touched by the timers is still in the processor's cache when the tasks are polled.
@@ -48,16 +48,16 @@ const AHEAD: usize = 8;
 const ENTERS_FOR_ORPHANS: u32 = 256;
 
 /// The state of the event loop.
-#[derive(Debug)]
-pub(super) struct Turn {
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
     /// The number of turns so far.
     pub(super) number: Cell<u64>,
-    pub(super) budget: TurnBudget,
+    pub(crate) budget: TurnBudget,
     tidy: TidyTimes,
     /// The coarse time of this turn; zero until it is first read.
     coarse_ns: Cell<u64>,
     /// When timers last fired.
-    timers_fired: Cell<Instant>,
+    timers_fired_ns: Cell<u64>,
     /// State of [`choose`](Turn::choose).
     choice: Cell<u64>,
     /// State of the generator of [`draw`](Turn::draw).
@@ -67,14 +67,10 @@ pub(super) struct Turn {
 impl Turn {
     pub(super) fn new(polls_max: u32, time_max: Duration) -> Turn {
         Turn {
-            number: Cell::new(0),
             budget: TurnBudget::new(polls_max, time_max),
-            tidy: TidyTimes::default(),
-            coarse_ns: Cell::new(0),
-            timers_fired: Cell::new(Instant::from_ns(0)),
-            choice: Cell::new(0),
             // With this seed the 66th draw is the first to be true.
             draw: Cell::new(5),
+            ..Turn::default()
         }
     }
 
@@ -89,7 +85,7 @@ impl Turn {
 
     /// Returns a number below `among`, each equally often, even if several callers alternate: golden-ratio steps are
     /// spread as evenly as possible, and so is every second or third of them.
-    pub(super) fn choose(&self, among: u32) -> u32 {
+    pub(crate) fn choose(&self, among: u32) -> u32 {
         /// 2⁶⁴ divided by the golden ratio.
         const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
         let choice = self.choice.get().wrapping_add(STEP);
@@ -133,7 +129,15 @@ impl Core {
         self.turn.number.set(self.turn.number.get() + 1);
         self.turn.coarse_ns.set(0);
         self.tidy_at_times();
-        self.poll_ready(main)
+        self.turn.budget.begin();
+        let mut polled = PolledTask::default();
+        // One `catch_unwind` for all polls costs less than one for each. After a panic the remaining polls continue.
+        loop {
+            match catch(|| self.poll_tasks(&mut polled, main)) {
+                Ok(main_is_ready) => return main_is_ready,
+                Err(payload) => self.task_panicked(&mut polled, payload),
+            }
+        }
     }
 
     /// Panics in a forked child: only the parent may enter the ring.
@@ -152,19 +156,6 @@ impl Core {
         self.fire_timers(scratch);
         self.take_posted(scratch);
         self.enter(limit, scratch);
-    }
-
-    /// Runs step 1. One `catch_unwind` for all polls costs less than one for each; after a panic the remaining polls
-    /// continue.
-    fn poll_ready(&self, main: PollMain<'_>) -> bool {
-        self.turn.budget.begin();
-        let mut polled = PolledTask::default();
-        loop {
-            match catch(|| self.poll_tasks(&mut polled, main)) {
-                Ok(main_is_ready) => return main_is_ready,
-                Err(payload) => self.task_panicked(&mut polled, payload),
-            }
-        }
     }
 
     fn poll_tasks(&self, polled: &mut PolledTask, main: PollMain<'_>) -> bool {
@@ -196,6 +187,7 @@ impl Core {
         polled: &mut PolledTask,
         main: PollMain<'_>,
     ) -> bool {
+        let here = &self.context;
         let ReadyTask { row, task, .. } = turn;
         let key = row.key;
         let waker = self.enter_task(row);
@@ -204,13 +196,9 @@ impl Core {
             let rejections = self.rejections();
             // Park the row first: a panic of the main future propagates to the caller of `block_on`.
             let _ = self.tasks.borrow_mut().park(key, None, None);
-            let ready = main(&mut context)
-                || self.context.canceled.get() && self.drops_main(key, rejections);
-            if self
-                .tasks
-                .borrow_mut()
-                .keep_leaf(key, self.context.leaf.get())
-            {
+            let ready =
+                main(&mut context) || here.canceled.get() && self.drops_main(key, rejections);
+            if self.tasks.borrow_mut().keep_leaf(key, here.leaf.get()) {
                 self.count_yield();
             }
             self.leave_task();
@@ -232,7 +220,7 @@ impl Core {
         let task = polled.task.take();
         if ready {
             self.end_task(key, End::Output(task));
-        } else if self.context.canceled.get() && self.should_drop_canceled(key, rejections) {
+        } else if here.canceled.get() && self.should_drop_canceled(key, rejections) {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
             }
@@ -277,8 +265,7 @@ impl Core {
             if self.driver.borrow().is_before(Instant::from_ns(due)) {
                 return;
             }
-            let now = self.now();
-            let now_ns = now.as_ns();
+            let now_ns = self.now().as_ns();
             let late = now_ns.saturating_sub(due);
             if self.turn.budget.is_enough(late) {
                 self.turn.budget.look_as_often_as(late);
@@ -293,7 +280,7 @@ impl Core {
             }
             // After a full batch more timers are due, which must not be delayed to share a turn.
             if (1..TIMERS_PER_TURN).contains(&scratch.wakers.len()) {
-                self.turn.timers_fired.set(now);
+                self.turn.timers_fired_ns.set(now_ns);
             }
         }
         self.wake_all(&mut scratch.wakers);
@@ -302,11 +289,11 @@ impl Core {
     /// Takes what other threads sent (step 2).
     fn take_posted(&self, scratch: &mut Scratch) {
         self.look_at_interrupts();
-        if !self.inbox().has_remote_wakes() {
+        if !self.slot.inbox().has_remote_wakes() {
             return;
         }
         let mail = &mut scratch.mail;
-        self.inbox().take(mail);
+        self.slot.inbox().take(mail);
         let mut foreign = Vec::new();
         {
             let mut tasks = self.tasks.borrow_mut();
@@ -334,11 +321,11 @@ impl Core {
                 return;
             }
             // Do not wait if there is work left over, or a wake from another thread.
-            let may_wait = wait != EnterWait::No && !driver.has_work() && self.inbox().park();
+            let may_wait = wait != EnterWait::No && !driver.has_work() && self.slot.inbox().park();
             let wait = if may_wait { wait } else { EnterWait::No };
             let outcome = driver.turn(wait, &mut scratch.reaped);
             if may_wait {
-                self.inbox().wake_up();
+                self.slot.inbox().wake_up();
                 self.turn.budget.has_rested.set(true);
             }
             outcome
@@ -415,7 +402,7 @@ impl Core {
         let Some(interrupts) = self.lifecycle.interrupts.get() else {
             return;
         };
-        let count = interrupts.load(Ordering::Relaxed);
+        let count = interrupts.load(Ordering::SeqCst);
         let seen = self.lifecycle.interrupts_seen.replace(count);
         if seen == 0
             && count > 0
@@ -436,20 +423,19 @@ impl Core {
         }
         let timer = self.next_timer();
         let again = self.driver.borrow().next_deadline();
-        match [timer, again, limit].into_iter().flatten().min() {
-            Some(deadline) => EnterWait::Until(deadline),
-            None => EnterWait::Forever,
-        }
+        let earliest = [timer, again, limit].into_iter().flatten().min();
+        earliest.map_or(EnterWait::Forever, EnterWait::Until)
     }
 
     /// Returns when timers must be checked again.
     fn next_timer(&self) -> Option<Instant> {
         let timers = self.timers.borrow();
-        let due = Instant::from_ns(timers.next_deadline()?);
-        if timers.armed() < TIMERS_DENSE {
-            return Some(due);
-        }
-        Some(due.max(self.turn.timers_fired.get() + TIMERS_APART))
+        let due = timers.next_deadline()?;
+        let earliest = match timers.armed() {
+            TIMERS_DENSE.. => self.turn.timers_fired_ns.get() + TIMERS_APART_NS,
+            _ => 0,
+        };
+        Some(Instant::from_ns(due.max(earliest)))
     }
 
     /// Wakes all of them: our own by wake ID in one borrow, then foreign ones, which run user code (R1).

@@ -6,6 +6,7 @@
 
 use crate::runtime::core::Core;
 use crate::scope::CancelEffects;
+use crate::table::Excess;
 use std::cell::Cell;
 
 /// Turns between two checks of the tables: normally, and while one of them has excess memory.
@@ -54,15 +55,7 @@ impl Core {
     #[inline(never)]
     fn tidy(&self) -> bool {
         let effects = self.cancel_scratch.take();
-        let size = |effects: &CancelEffects<_, _>| {
-            let lists = [
-                effects.leaves.capacity(),
-                effects.woken.capacity(),
-                effects.mirrored.capacity(),
-            ];
-            lists.into_iter().max()
-        };
-        if effects.as_deref().and_then(size) <= Some(EFFECTS_KEPT) {
+        if effects.as_deref().map(CancelEffects::capacity) <= Some(EFFECTS_KEPT) {
             self.cancel_scratch.set(effects);
         }
         let now = self.coarse_ns();
@@ -75,23 +68,19 @@ impl Core {
             times.period.set(times.period.get().wrapping_add(1));
         }
         let period = times.period.get();
-        let more = tasks.tidy(period)
-            | timers.tidy(period)
-            | scopes.tidy(period)
-            | driver.tidy(period)
-            | waits.tidy(period);
-        let has_excess = tasks.has_excess()
-            || timers.has_excess()
-            || scopes.has_excess()
-            || driver.has_excess()
-            || waits.has_excess();
-        times.is_due.set(more || has_excess);
-        let turns = match (more, has_excess) {
-            (true, _) => 1,
-            (false, true) => TURNS_IN_EXCESS,
-            (false, false) => TURNS,
+        let excess = tasks
+            .tidy(period)
+            .max(timers.tidy(period))
+            .max(scopes.tidy(period))
+            .max(driver.tidy(period))
+            .max(waits.tidy(period));
+        times.is_due.set(excess != Excess::None);
+        let turns = match excess {
+            Excess::Now => 1,
+            Excess::Later => TURNS_IN_EXCESS,
+            Excess::None => TURNS,
         };
         times.next.set(self.turn.number.get() + turns);
-        more
+        excess == Excess::Now
     }
 }
