@@ -64,8 +64,6 @@ struct ScopeState {
     deadline: Cell<Option<Instant>>,
     /// The runtime's ID and the scope's row, while its future runs.
     row: Cell<Option<(u64, Key)>>,
-    /// Whether the row was canceled because of `canceled`.
-    is_row_canceled: Cell<bool>,
     entered: Cell<bool>,
     /// Whether its future has ended or was dropped: nothing cancels the scope any more.
     left: Cell<bool>,
@@ -142,10 +140,7 @@ impl ScopeState {
     }
 
     fn cancel_row(&self) {
-        self.with_row(|core, key| {
-            self.is_row_canceled.set(true);
-            core.cancel_scope(key);
-        });
+        self.with_row(Core::cancel_scope);
     }
 
     /// Mirrors the row's cancellation time to `remote`, if the scope has a row.
@@ -527,7 +522,7 @@ impl RunState {
                 shared.show(remote);
             }
         }
-        if !shared.is_row_canceled.get() && shared.was_canceled() {
+        if shared.was_canceled() {
             self.shared.cancel_row();
         }
     }

@@ -232,7 +232,6 @@ impl ChildSet {
             claim,
             waits,
             scope: self.scope,
-            canceled: self.notified.get(),
         };
         let (key, foreign) = core.tasks.borrow_mut().insert_child(self.set, new, origin);
         let slot = slots.insert(ChildSlot {
@@ -363,16 +362,7 @@ impl ChildSet {
     pub(super) fn notify_canceled(&self, core: &Core) {
         self.notified.set(true);
         for (key, _) in self.children() {
-            core.cancel_task(key, false);
-        }
-    }
-
-    /// Clears the notification: the group's scope has left the canceled scope that it was in.
-    pub(super) fn notify_free(&self, core: &Core) {
-        self.notified.set(false);
-        let mut tasks = core.tasks.borrow_mut();
-        for (_, slot) in self.slots.borrow().iter() {
-            tasks.free(slot.key);
+            core.notify_task(key);
         }
     }
 
@@ -416,15 +406,15 @@ impl ChildSet {
                     false => StopReason::Idle,
                 };
             }
-            let Some((ready, slot)) = core.tasks.borrow_mut().next_child(self.set) else {
+            let Some(ready) = core.tasks.borrow_mut().next_child(self.set) else {
                 return StopReason::Idle;
             };
             *first = false;
             core.count_poll();
             let rejections = core.rejections();
-            let waker = core.enter_task(ready);
+            let waker = core.enter_task(&ready, self.notified.get());
             let context = &mut Context::from_waker(&waker);
-            let key = ready.key;
+            let (key, slot) = (ready.key, ready.slot);
             *polled = Some(PolledChild { key, slot });
             let (child, was_attributed) = self.with_slot(slot, |slot| {
                 let child = slot.child.as_ref().map(ErasedChild::alias);

@@ -267,7 +267,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
             let is_canceled = core.is_scope_canceled(self.children.scope);
             if !is_canceled && self.children.notified.get() {
                 // The group has moved to another scope since its last poll.
-                self.children.notify_free(core);
+                self.children.notified.set(false);
             }
             if is_canceled && !self.children.have_ended() {
                 if !self.children.notified.get() {

@@ -12,12 +12,12 @@ use crate::runtime::{self, Core, Fault, Waiting};
 use crate::sys::{Descriptor, EnterWait, Features, with_context};
 use crate::tasks::copy_waker;
 use crate::time::{Sleep, sleep};
+use crate::wait_queue::{Ticket, WaitQueue};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
@@ -41,8 +41,6 @@ pub(super) struct Accepting {
     /// Connections that had been accepted ahead when accepting stopped: the next waits get these first.
     kept: RefCell<VecDeque<Accepted>>,
     waiters: Arc<Waiters>,
-    /// The number of waits so far that were pending, which numbers them in the list.
-    waits: Cell<u64>,
     /// How many operations were started.
     starts: Cell<u64>,
     /// Whether the shortage of descriptors has been reported.
@@ -69,7 +67,6 @@ impl Accepting {
             taken_in: Cell::new(0),
             kept: RefCell::default(),
             waiters: Arc::default(),
-            waits: Cell::new(0),
             starts: Cell::new(0),
             is_short: Cell::new(false),
         }
@@ -226,40 +223,20 @@ impl fmt::Debug for Accepting {
 /// may be dropped before it looks, and then the connection goes to another.
 #[derive(Debug, Default)]
 struct Waiters {
-    /// Each waker with the number of its wait. Only the listener's thread locks the list, and no user code runs under
-    /// the lock (R1).
-    list: Mutex<Vec<(u64, Waker)>>,
+    /// Only the listener's thread locks the queue, and no user code runs under the lock (R1).
+    queue: Mutex<WaitQueue<Waker>>,
 }
 
 impl Waiters {
-    fn lock(&self) -> MutexGuard<'_, Vec<(u64, Waker)>> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Adds the waker to the list, or replaces the previous one of this wait. Returns the replaced waker, for the
-    /// caller to drop.
-    fn put(&self, number: u64, waker: Waker) -> Option<Waker> {
-        let mut list = self.lock();
-        match list.iter_mut().find(|(listed, _)| *listed == number) {
-            Some((_, listed)) => Some(mem::replace(listed, waker)),
-            None => {
-                list.push((number, waker));
-                None
-            }
-        }
-    }
-
-    fn take(&self, number: u64) -> Option<Waker> {
-        let mut list = self.lock();
-        let place = list.iter().position(|(listed, _)| *listed == number)?;
-        Some(list.swap_remove(place).1)
+    fn lock(&self) -> MutexGuard<'_, WaitQueue<Waker>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Wake for Waiters {
     fn wake(self: Arc<Self>) {
-        let all = mem::take(&mut *self.lock());
-        runtime::wake_all(all.into_iter().map(|(_, waker)| waker).collect());
+        let all = self.lock().take_all();
+        runtime::wake_all(all);
     }
 }
 
@@ -268,8 +245,8 @@ impl Wake for Waiters {
 struct AcceptWait<'a> {
     accepting: &'a Accepting,
     leaf: Waiting,
-    /// The number of the wait, once it has begun.
-    number: Option<u64>,
+    /// Present once the wait has begun.
+    ticket: Option<Ticket>,
 }
 
 impl AcceptWait<'_> {
@@ -277,23 +254,26 @@ impl AcceptWait<'_> {
         AcceptWait {
             accepting,
             leaf: Waiting::default(),
-            number: None,
+            ticket: None,
         }
     }
 
     fn has_begun(&self) -> bool {
-        self.number.is_some()
+        self.ticket.is_some()
     }
 
     /// Waits for the next completion, because no connection is ready.
     fn poll(&mut self, context: &Context<'_>) -> Poll<Canceled> {
-        let accepting = self.accepting;
-        let number = *self.number.get_or_insert_with(|| {
-            let number = accepting.waits.get();
-            accepting.waits.set(number + 1);
-            number
-        });
-        let replaced = accepting.waiters.put(number, copy_waker(context.waker()));
+        let waker = copy_waker(context.waker());
+        let mut waiters = self.accepting.waiters.lock();
+        let replaced = match self.ticket {
+            Some(ticket) => waiters.renew(ticket, waker),
+            None => {
+                self.ticket = Some(waiters.push(waker));
+                None
+            }
+        };
+        drop(waiters);
         runtime::drop_waker(replaced);
         let canceled = ready!(self.leaf.poll(context));
         self.end();
@@ -302,8 +282,9 @@ impl AcceptWait<'_> {
 
     fn end(&mut self) {
         self.leaf.end();
-        if let Some(number) = self.number.take() {
-            runtime::drop_waker(self.accepting.waiters.take(number));
+        if let Some(ticket) = self.ticket.take() {
+            let waker = self.accepting.waiters.lock().remove(ticket);
+            runtime::drop_waker(waker);
         }
     }
 }

@@ -37,7 +37,7 @@ mod waker;
 pub(crate) use cell::{Task, TaskCell};
 pub(crate) use inbox::{Inbox, Interrupt, Posted, RuntimeSlot};
 pub(crate) use local::{LocalGuard, SharedTasks};
-pub(crate) use rows::{End, Finished, NewChild, Origin, ReadyRow, ReadyTask, Tasks, Unclaimed};
+pub(crate) use rows::{End, Finished, NewChild, Origin, ReadyTask, Tasks, Unclaimed};
 pub(crate) use state::Claim;
 pub(crate) use wake_id::WakeId;
 pub(crate) use waker::{copy_waker, wake_id_of, waker};

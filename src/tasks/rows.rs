@@ -4,7 +4,7 @@
 
 mod children;
 
-use super::cell::Task;
+use super::cell::{PanicPayload, Task};
 use super::queue::KeyQueue;
 use super::state::{Claim, Stage, TaskState};
 use super::wake_id::WakeId;
@@ -13,7 +13,6 @@ use crate::table::{Excess, Key, Leaf, Owner, Table};
 pub(crate) use children::NewChild;
 use children::ReadyQueue;
 use std::any::Any;
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -92,9 +91,7 @@ impl ChildOf {
 pub(crate) struct TaskScope {
     /// The task's own scope, if it has one; otherwise the scope that it belongs to.
     pub(crate) scope: Key,
-    pub(crate) has_scope: bool,
-    pub(crate) canceled: bool,
-    pub(crate) cancel_called: bool,
+    pub(crate) state: TaskState,
 }
 
 impl TaskRow {
@@ -119,32 +116,29 @@ impl TaskRow {
         }
     }
 
-    fn task_scope(&self) -> TaskScope {
-        TaskScope {
-            scope: self.scope,
-            has_scope: self.state.has_scope(),
-            canceled: self.state.is_canceled(),
-            cancel_called: self.state.is_cancel_called(),
-        }
+    /// Begins a poll, if the task is to be polled now.
+    #[inline(always)]
+    fn begin_poll(&mut self, key: Key) -> Option<ReadyTask> {
+        self.state.begin_poll().then(|| ReadyTask {
+            key,
+            state: self.state,
+            slot: self.child_of.slot,
+            leaf: self.leaf.take(),
+            task: self.task.take(),
+        })
     }
 }
 
-/// A task or child that is to be polled now.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ReadyRow {
-    pub(crate) key: Key,
-    /// The leaf that it waits for, and whether it is canceled, if it has no scope of its own.
-    pub(crate) leaf: Option<Leaf>,
-    pub(crate) canceled: bool,
-    pub(crate) has_scope: bool,
-}
-
-/// A task of the runtime itself that is to be polled, or dropped if it was aborted. The task is `None` for the future
-/// that `block_on` holds itself.
+/// A task or child that is to be polled now, or dropped if it was aborted.
 pub(crate) struct ReadyTask {
-    pub(crate) row: ReadyRow,
+    pub(crate) key: Key,
+    pub(crate) state: TaskState,
+    /// The slot of a child in its child set.
+    pub(crate) slot: u32,
+    /// The leaf that it waits for, if it has no scope of its own.
+    pub(crate) leaf: Option<Leaf>,
+    /// `None` for a child, and for the future that `block_on` holds itself.
     pub(crate) task: Option<Pin<Box<dyn Task>>>,
-    pub(crate) aborted: bool,
 }
 
 /// The work that the end of a task leaves to do, outside the borrow.
@@ -168,9 +162,6 @@ pub(crate) struct Unclaimed {
     pub(crate) slot: u32,
 }
 
-/// The capacity for panic payloads that is kept.
-const PAYLOADS_KEPT: usize = 64;
-
 /// The tasks of one runtime.
 pub(crate) struct Tasks {
     runtime: u16,
@@ -180,8 +171,6 @@ pub(crate) struct Tasks {
     alive: usize,
     /// One for each child set.
     sets: Table<ReadyQueue>,
-    /// Panic payloads of tasks whose handle is still there. There are few.
-    payloads: HashMap<Key, Box<dyn Any + Send>>,
 }
 
 impl Tasks {
@@ -192,12 +181,10 @@ impl Tasks {
             ready: KeyQueue::default(),
             alive: 0,
             sets: Table::new(),
-            payloads: HashMap::new(),
         }
     }
 
-    /// Inserts a new task, which is ready. `scope` is the scope that it belongs to, and `canceled` is set if that is
-    /// canceled.
+    /// Inserts a new task, which is ready. `scope` is the scope that it belongs to.
     #[inline]
     pub(crate) fn insert(
         &mut self,
@@ -205,9 +192,8 @@ impl Tasks {
         origin: Origin,
         claim: Claim,
         scope: Key,
-        canceled: bool,
     ) -> Key {
-        let state = TaskState::new(Stage::Parked, true, claim, canceled);
+        let state = TaskState::new(Stage::Parked, true, claim);
         let row = TaskRow::new(task, state, ChildOf::NONE, scope, origin);
         let key = self.rows.insert(row);
         self.alive += 1;
@@ -217,9 +203,6 @@ impl Tasks {
 
     /// Frees a part of the memory that a peak has left. Returns whether there is more to free.
     pub(crate) fn tidy(&mut self, period: u32) -> Excess {
-        if self.payloads.capacity() / 4 > self.payloads.len().max(PAYLOADS_KEPT) {
-            self.payloads.shrink_to(PAYLOADS_KEPT);
-        }
         let ready = match self.ready.trim() {
             true => Excess::Now,
             false => Excess::None,
@@ -233,7 +216,11 @@ impl Tasks {
 
     #[inline]
     pub(crate) fn task_scope(&self, key: Key) -> Option<TaskScope> {
-        self.rows.get(key).map(TaskRow::task_scope)
+        let row = self.rows.get(key)?;
+        Some(TaskScope {
+            scope: row.scope,
+            state: row.state,
+        })
     }
 
     /// Returns the leaf that a task without a scope of its own waits for.
@@ -251,17 +238,10 @@ impl Tasks {
         }
     }
 
-    /// Cancels a task that has no scope of its own, itself or from above. Returns whether it was not canceled before.
-    pub(crate) fn cancel(&mut self, key: Key, cancel_called: bool) -> bool {
+    /// Cancels a task that has no scope of its own. Returns whether it was not canceled before.
+    pub(crate) fn cancel(&mut self, key: Key) -> bool {
         let row = self.rows.get_mut(key);
-        row.is_some_and(|row| row.state.cancel(cancel_called))
-    }
-
-    /// Clears the cancel of a task that came from above.
-    pub(crate) fn free(&mut self, key: Key) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.state.free();
-        }
+        row.is_some_and(|row| row.state.cancel())
     }
 
     /// Counts a poll of a canceled task in which a leaf was rejected, if this was one. Returns the number of such polls.
@@ -285,10 +265,8 @@ impl Tasks {
 
     /// Returns every task of the runtime itself, ended or not, whose state `is_wanted`.
     fn own(&self, is_wanted: impl Fn(TaskState) -> bool) -> Vec<Key> {
-        let rows = self.rows.iter();
-        rows.filter(|(_, row)| row.child_of == ChildOf::NONE && is_wanted(row.state))
-            .map(|(key, _)| key)
-            .collect()
+        self.rows
+            .keys(|row| row.child_of == ChildOf::NONE && is_wanted(row.state))
     }
 
     /// Whether a join of this task is pending for this owner.
@@ -342,11 +320,8 @@ impl Tasks {
 
     /// Wakes every task. Returns foreign wakers, for the caller to wake outside the borrow.
     pub(crate) fn wake_everyone(&mut self) -> Vec<Waker> {
-        let names: Vec<WakeId> = self.rows.iter().map(|(key, _)| self.name(key)).collect();
-        names
-            .into_iter()
-            .filter_map(|name| self.wake(name))
-            .collect()
+        let keys = self.rows.keys(|_| true).into_iter();
+        keys.filter_map(|key| self.wake(self.name(key))).collect()
     }
 
     /// Returns the next task to poll. Its future is out of the table until [`park`](Tasks::park) or
@@ -356,18 +331,9 @@ impl Tasks {
         loop {
             if let Some((key, row)) = self.rows.at_mut(self.ready.pop()?)
                 && row.child_of == ChildOf::NONE
-                && row.state.begin_poll()
+                && let Some(ready) = row.begin_poll(key)
             {
-                return Some(ReadyTask {
-                    row: ReadyRow {
-                        key,
-                        leaf: row.leaf,
-                        canceled: row.state.is_canceled(),
-                        has_scope: row.state.has_scope(),
-                    },
-                    task: row.task.take(),
-                    aborted: row.state.is_aborted(),
-                });
+                return Some(ready);
             }
         }
     }
@@ -443,7 +409,7 @@ impl Tasks {
                 Stage::Output
             }
             End::Panicked(payload) => {
-                self.payloads.insert(key, payload);
+                row.task = Some(Box::pin(PanicPayload(Some(payload))));
                 Stage::Panicked
             }
             End::Aborted => Stage::Aborted,
@@ -483,11 +449,10 @@ impl Tasks {
 
     #[inline(always)]
     fn take_row<R>(&mut self, key: Key, take: impl FnOnce(&mut TaskRow, End) -> R) -> Option<R> {
-        let payloads = &mut self.payloads;
         self.rows.take_out(key, |row| {
             let end = match row.state.stage() {
                 Stage::Output => End::Output(row.task.take()),
-                Stage::Panicked => End::Panicked(payloads.remove(&key)?),
+                Stage::Panicked => End::Panicked(PanicPayload::take(row.task.take()?)?),
                 Stage::Aborted => End::Aborted,
                 Stage::Waiting | Stage::Parked | Stage::Running => return None,
             };

@@ -11,9 +11,8 @@
 //! |---|---|---|
 //! | `queued`: the row is in a ready queue, where it is at most once | by the first wake since it was last taken out; a task that can be polled at once starts with it | when the row is taken out, before the poll: a wake during the poll sets it again |
 //! | `aborted`: the task is to be dropped in place of its next poll (C14) | by an abort of a task that has not ended | never |
-//! | `canceled`: the task is canceled, itself or from above | by a cancel, or at its start in a canceled scope | when the scope above is no longer canceled, unless `cancel_called` is set |
-//! | `cancel_called`: the task itself was canceled | by a cancel of the task itself | never |
-//! | `has_scope`: the task has a scope of its own, which knows whether it is canceled: the two flags above are no longer used | when it first opens a scope or awaits a second leaf | when the task ends: the scope is then closed |
+//! | `cancel_called`: the task itself was canceled | by a cancel of a task without a scope of its own | never |
+//! | `has_scope`: the task has a scope of its own, which from then on knows what `cancel_called` does | when it opens a scope, awaits a second leaf, or is a child that its handle cancels | when the task ends: the scope is then closed |
 //!
 //! The claim on the result is [`Claim::Handle`] until the handle is released, and does not change after that.
 
@@ -44,12 +43,11 @@ pub(crate) enum Claim {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct TaskState {
+pub(crate) struct TaskState {
     stage: Stage,
     claim: Claim,
     queued: bool,
     aborted: bool,
-    canceled: bool,
     cancel_called: bool,
     has_scope: bool,
 }
@@ -57,13 +55,12 @@ pub(super) struct TaskState {
 impl TaskState {
     /// The state of a new task. `queued` is whether the caller puts it into a ready queue.
     #[inline]
-    pub(super) fn new(stage: Stage, queued: bool, claim: Claim, canceled: bool) -> TaskState {
+    pub(super) fn new(stage: Stage, queued: bool, claim: Claim) -> TaskState {
         TaskState {
             stage,
             claim,
             queued,
             aborted: false,
-            canceled,
             cancel_called: false,
             has_scope: false,
         }
@@ -131,16 +128,10 @@ impl TaskState {
         is_alive
     }
 
-    /// Cancels the task, itself or from above. Returns whether it was not canceled before.
+    /// Cancels a task that has no scope of its own. Returns whether it was not canceled before.
     #[must_use]
-    pub(super) fn cancel(&mut self, cancel_called: bool) -> bool {
-        self.cancel_called |= cancel_called;
-        !std::mem::replace(&mut self.canceled, true)
-    }
-
-    /// Clears a cancel that came from above.
-    pub(super) fn free(&mut self) {
-        self.canceled = self.cancel_called;
+    pub(super) fn cancel(&mut self) -> bool {
+        !std::mem::replace(&mut self.cancel_called, true)
     }
 
     pub(super) fn give_scope(&mut self) {
@@ -174,21 +165,17 @@ impl TaskState {
     }
 
     #[inline]
-    pub(super) fn is_aborted(self) -> bool {
+    pub(crate) fn is_aborted(self) -> bool {
         self.aborted
     }
 
     #[inline]
-    pub(super) fn is_canceled(self) -> bool {
-        self.canceled
-    }
-
-    pub(super) fn is_cancel_called(self) -> bool {
+    pub(crate) fn is_cancel_called(self) -> bool {
         self.cancel_called
     }
 
     #[inline]
-    pub(super) fn has_scope(self) -> bool {
+    pub(crate) fn has_scope(self) -> bool {
         self.has_scope
     }
 }

@@ -4,7 +4,7 @@ use crate::runtime::core::Core;
 use crate::runtime::leaf::CoopBudget;
 use crate::scope::{CancelEffects, ScopeKind};
 use crate::table::{Key, Leaf, Owner, OwnerKind};
-use crate::tasks::{ReadyRow, Task, WakeId};
+use crate::tasks::{ReadyTask, Task, WakeId};
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::pin::Pin;
@@ -44,12 +44,6 @@ impl Context {
             root,
             root_canceled: Cell::new(false),
         }
-    }
-
-    /// Returns the scope of new tasks, and whether it is canceled.
-    #[inline]
-    pub(in crate::runtime) fn root(&self) -> (Key, bool) {
-        (self.root, self.root_canceled.get())
     }
 }
 
@@ -103,16 +97,16 @@ impl Core {
     /// Makes a task or child, which is about to be polled, current, with a full coop budget. Returns its waker, which has
     /// nothing to drop.
     #[inline]
-    pub(crate) fn enter_task(&self, row: ReadyRow) -> ManuallyDrop<Waker> {
-        self.context.running.set(row.key);
-        self.context.leaf.set(row.leaf);
-        self.context.owner.set(Owner::task(row.key));
-        self.context.canceled.set(row.canceled);
-        if row.has_scope {
+    pub(crate) fn enter_task(&self, ready: &ReadyTask, canceled: bool) -> ManuallyDrop<Waker> {
+        self.context.running.set(ready.key);
+        self.context.leaf.set(ready.leaf);
+        self.context.owner.set(Owner::task(ready.key));
+        self.context.canceled.set(canceled);
+        if ready.state.has_scope() {
             self.look_again();
         }
         self.fill_coop_budget();
-        ManuallyDrop::new(self.waker_of(row.key))
+        ManuallyDrop::new(self.waker_of(ready.key))
     }
 
     /// Parks the task or child that was polled and is pending.
@@ -206,7 +200,7 @@ impl Core {
         let mut attributions = self.attributions.take();
         let child = child.and_then(|child| self.tasks.borrow().task_scope(child));
         let to_itself = |attributed: &Key| {
-            child.is_some_and(|child| child.has_scope && child.scope == *attributed)
+            child.is_some_and(|child| child.state.has_scope() && child.scope == *attributed)
         };
         let mut flags = 0;
         if attributions.contains(&group) || attributions.iter().any(to_itself) {
@@ -258,7 +252,7 @@ impl Core {
     fn look_again(&self) {
         if let OwnerKind::Task(task) = self.context.owner.get().kind()
             && let Some(task_scope) = self.tasks.borrow().task_scope(task)
-            && task_scope.has_scope
+            && task_scope.state.has_scope()
         {
             self.context.owner.set(Owner::scope(task_scope.scope));
         }
@@ -293,15 +287,7 @@ impl Core {
     /// Looks up whether the current scope is canceled.
     pub(super) fn look_up(&self) {
         let canceled = match self.context.owner.get().kind() {
-            OwnerKind::Task(task) => {
-                let task_scope = self.tasks.borrow().task_scope(task);
-                // The group marks its children as canceled, but it may not have been polled since its scope was
-                // canceled.
-                task_scope.is_some_and(|task_scope| {
-                    task_scope.canceled
-                        || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
-                })
-            }
+            OwnerKind::Task(task) => self.is_task_canceled(task),
             OwnerKind::Scope(scope) => self.scopes.borrow().is_canceled(scope),
         };
         self.context.canceled.set(canceled);
@@ -314,6 +300,15 @@ impl Core {
             OwnerKind::Task(task) => Some(self.tasks.borrow().task_scope(task)?.scope),
             OwnerKind::Scope(scope) => Some(scope),
         }
+    }
+
+    /// Whether a task or child is canceled, itself or from above.
+    pub(super) fn is_task_canceled(&self, task: Key) -> bool {
+        let task_scope = self.tasks.borrow().task_scope(task);
+        task_scope.is_some_and(|task_scope| {
+            task_scope.state.is_cancel_called()
+                || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
+        })
     }
 
     /// Returns the current scope of the tree, as the parent of a new scope. A task without a scope gets its own for
@@ -338,7 +333,7 @@ impl Core {
         let key = {
             let mut scopes = self.scopes.borrow_mut();
             let key = scopes.open(task_scope.scope, ScopeKind::Task);
-            if task_scope.cancel_called {
+            if task_scope.state.is_cancel_called() {
                 scopes.cancel(key, None, &mut effects);
             }
             scopes.wake_with(key, self.waker_of(task));
@@ -353,11 +348,14 @@ impl Core {
             self.set_owner(leaf, Owner::scope(key));
             self.enlist(leaf, Owner::scope(key));
         }
-        if !task_scope.canceled && self.is_scope_canceled(key) {
-            // The group of this child is canceled, and skips children with a scope when it notifies the others.
-            let mut woken = vec![self.waker_of(task)];
+        if self.is_scope_canceled(key) {
+            // If this is a child, its group may yet have to notify its children, and skips those with a scope.
+            let mut woken = Vec::new();
             if let Some(leaf) = leaf {
                 self.notify_leaf(leaf, Owner::scope(key), &mut woken);
+            }
+            if task != self.context.running.get() {
+                woken.push(self.waker_of(task));
             }
             self.wake_all(&mut woken);
         }

@@ -83,8 +83,7 @@ impl Core {
     pub(super) fn ask_again(&self, owner: Owner) {
         let waker = match owner.kind() {
             OwnerKind::Task(task) => {
-                let task_scope = self.tasks.borrow().task_scope(task);
-                let canceled = task_scope.is_some_and(|task_scope| task_scope.canceled);
+                let canceled = self.is_task_canceled(task);
                 canceled.then(|| self.waker_of(task))
             }
             OwnerKind::Scope(scope) => {

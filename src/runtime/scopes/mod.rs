@@ -10,6 +10,18 @@
 //!
 //! A task that never awaits two leaves at once, and opens no scope, has no row in the tree: it is its own scope, and its
 //! row in the task table holds its one leaf. So a task that only sleeps pays 40 bytes for all of this.
+//!
+//! # Where a cancel is stored
+//!
+//! - In the row of the canceled scope (`cancel_called`), and in those of all scopes that it reaches (`canceled`, S1).
+//! - A task or a child without a row in the tree is canceled if the scope that it belongs to is: the root, whose state
+//!   [`Context::root_canceled`] repeats for the polls of tasks, or that of its group, which repeats it as what it has
+//!   notified its children of. The task's own row adds only whether its handle has canceled it (`cancel_called`).
+//! - [`Context::canceled`] caches whether what is being polled is canceled, because every leaf asks. It is set when a task
+//!   or a scope is entered, looked up again after a change ([`Core::refresh`]), and after a poll inside it during which
+//!   `Context::epoch` has changed.
+//! - A user's `cancel::Scope` can be canceled before it has a row, and by other threads: it stores that request, and its
+//!   state when it was left.
 
 mod attribution;
 mod context;
@@ -149,28 +161,30 @@ impl Core {
         self.refresh();
     }
 
-    /// Cancels a task or a child: directly if `asked`, otherwise because the scope that it belongs to is canceled.
-    pub(crate) fn cancel_task(&self, key: Key, asked: bool) {
-        let Some(task_scope) = self.tasks.borrow().task_scope(key) else {
-            return;
-        };
-        if task_scope.has_scope {
-            if asked {
-                self.cancel_scope(task_scope.scope);
+    /// Cancels a task through its handle.
+    pub(crate) fn cancel_task(&self, key: Key) {
+        let task_scope = self.tasks.borrow().task_scope(key);
+        match task_scope {
+            Some(task_scope) if task_scope.state.has_scope() => self.cancel_scope(task_scope.scope),
+            Some(_) if self.tasks.borrow_mut().cancel(key) => {
+                self.notify_task(key);
+                self.refresh();
             }
+            _ => {}
+        }
+    }
+
+    /// Notifies a task or child that it is canceled, unless it has a scope of its own: the tree notifies that.
+    pub(crate) fn notify_task(&self, key: Key) {
+        let task_scope = self.tasks.borrow().task_scope(key);
+        if task_scope.is_none_or(|task_scope| task_scope.state.has_scope()) {
             return;
         }
-        if !self.tasks.borrow_mut().cancel(key, asked) {
-            return;
-        }
-        let leaf = self.leaf_of(key);
-        let mut woken = Vec::new();
-        if let Some(leaf) = leaf {
+        let mut woken = vec![self.waker_of(key)];
+        if let Some(leaf) = self.leaf_of(key) {
             self.notify_leaf(leaf, Owner::task(key), &mut woken);
         }
-        woken.push(self.waker_of(key));
         self.wake_all(&mut woken);
-        self.refresh();
     }
 
     /// Cancels a child through its handle. The child gets a scope of its own, to which the cancel is attributed.
@@ -178,7 +192,7 @@ impl Core {
         let Some(task_scope) = self.tasks.borrow().task_scope(child) else {
             return;
         };
-        let scope = match task_scope.has_scope {
+        let scope = match task_scope.state.has_scope() {
             true => task_scope.scope,
             false => self.give_scope(child),
         };
@@ -191,7 +205,7 @@ impl Core {
         self.cancel_scope(self.context.root);
         let tasks = self.tasks.borrow().without_scope();
         for task in tasks {
-            self.cancel_task(task, false);
+            self.notify_task(task);
         }
     }
 

@@ -144,7 +144,7 @@ impl Task for Abortable {
                 core.tasks.borrow_mut().abort(key);
                 return Poll::Pending;
             }
-            core.cancel_task(key, true);
+            core.cancel_task(key);
         }
         let polled = self.task.as_mut().poll(context);
         if polled.is_ready() {

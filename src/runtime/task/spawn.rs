@@ -33,9 +33,8 @@ impl Core {
         }
         let task = Box::pin(TaskCell::new(future.take()?));
         let origin = Origin { name, location };
-        let (root, canceled) = self.context.root();
         let mut tasks = self.tasks.borrow_mut();
-        let key = tasks.insert(Some(task), origin, Claim::Handle, root, canceled);
+        let key = tasks.insert(Some(task), origin, Claim::Handle, self.context.root);
         Some(JoinHandle::new(self.id, key))
     }
 }

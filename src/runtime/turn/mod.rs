@@ -188,9 +188,9 @@ impl Core {
         main: PollMain<'_>,
     ) -> bool {
         let here = &self.context;
-        let ReadyTask { row, task, .. } = turn;
-        let key = row.key;
-        let waker = self.enter_task(row);
+        let canceled = turn.state.is_cancel_called() || here.root_canceled.get();
+        let waker = self.enter_task(&turn, canceled);
+        let ReadyTask { key, task, .. } = turn;
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
             let rejections = self.rejections();
@@ -204,7 +204,7 @@ impl Core {
             self.leave_task();
             return ready;
         };
-        if turn.aborted {
+        if turn.state.is_aborted() {
             self.drop_aborted(key, task);
             self.leave_task();
             return false;
@@ -408,7 +408,7 @@ impl Core {
             && count > 0
             && let Some(main) = self.lifecycle.main.get()
         {
-            self.cancel_task(main, true);
+            self.cancel_task(main);
         }
         if seen < count && count > 1 {
             let foreign = self.tasks.borrow_mut().wake_everyone();

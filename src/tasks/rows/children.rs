@@ -1,6 +1,6 @@
 //! Tasks that a future polls: the children of a group, of a join, of a race.
 
-use super::{ChildOf, Claim, Origin, ReadyRow, Stage, TaskRow, TaskState, Tasks};
+use super::{ChildOf, Claim, Origin, ReadyTask, Stage, TaskRow, TaskState, Tasks};
 use crate::table::Key;
 use crate::tasks::queue::KeyQueue;
 use crate::tasks::waker::wake_id_of;
@@ -23,9 +23,8 @@ pub(crate) struct NewChild {
     pub(crate) claim: Claim,
     /// Whether the child is held back until it is [started](Tasks::start_child).
     pub(crate) waits: bool,
-    /// The scope of its group, and whether that is canceled.
+    /// The scope of its group.
     pub(crate) scope: Key,
-    pub(crate) canceled: bool,
 }
 
 const SET: &str = "K5: a child set is open until the future that has the children closes it";
@@ -57,7 +56,7 @@ impl Tasks {
             true => Stage::Waiting,
             false => Stage::Parked,
         };
-        let state = TaskState::new(stage, !child.waits, child.claim, child.canceled);
+        let state = TaskState::new(stage, !child.waits, child.claim);
         let row = TaskRow::new(None, state, child_of, child.scope, origin);
         let key = self.rows.insert(row);
         let foreign = match child.waits {
@@ -75,7 +74,7 @@ impl Tasks {
             set: set.index(),
             slot,
         };
-        let state = TaskState::new(Stage::Parked, false, Claim::Dropped, false);
+        let state = TaskState::new(Stage::Parked, false, Claim::Dropped);
         let row = TaskRow::new(None, state, child_of, NO_SCOPE, origin);
         self.rows.insert(row)
     }
@@ -130,22 +129,16 @@ impl Tasks {
         debug_assert!(row.is_none_or(|row| row.joiner.is_none() && !row.state.has_scope()));
     }
 
-    /// Returns the next woken child, which is about to be polled, and its slot.
+    /// Returns the next woken child, which is about to be polled.
     #[inline]
-    pub(crate) fn next_child(&mut self, set: Key) -> Option<(ReadyRow, u32)> {
-        let ready = &mut self.sets.get_mut(set)?.ready;
+    pub(crate) fn next_child(&mut self, set: Key) -> Option<ReadyTask> {
+        let queue = &mut self.sets.get_mut(set)?.ready;
         loop {
-            if let Some((key, row)) = self.rows.at_mut(ready.pop()?)
+            if let Some((key, row)) = self.rows.at_mut(queue.pop()?)
                 && row.child_of.set == set.index()
-                && row.state.begin_poll()
+                && let Some(ready) = row.begin_poll(key)
             {
-                let ready = ReadyRow {
-                    key,
-                    leaf: row.leaf.take(),
-                    canceled: row.state.is_canceled(),
-                    has_scope: row.state.has_scope(),
-                };
-                return Some((ready, row.child_of.slot));
+                return Some(ready);
             }
         }
     }
