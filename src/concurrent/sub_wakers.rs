@@ -6,7 +6,7 @@
 
 use crate::runtime::{self, Core, Local};
 use crate::table::Key;
-use crate::tasks::{Origin, copy_waker};
+use crate::tasks::Origin;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
@@ -51,22 +51,6 @@ struct SubWaker {
     name: Option<Key>,
     /// The number of its polls in which a leaf was rejected while the current scope was canceled.
     rejections: u32,
-}
-
-/// A guard: while it exists, the future that owns the wake IDs is being polled.
-struct Begun<'a> {
-    core: &'a Core,
-    children: Key,
-    waker: &'a Waker,
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        let has_more = self.core.tasks.borrow_mut().end_children(self.children);
-        if has_more {
-            self.waker.wake_by_ref();
-        }
-    }
 }
 
 impl SubWakers {
@@ -132,14 +116,7 @@ impl Registered {
 
     fn poll(&mut self, waker: &Waker, look: &mut dyn FnMut(usize, &mut Context<'_>) -> Look) {
         let core = runtime::hold_own(self.runtime_id);
-        let copy = copy_waker(waker);
-        let replaced = core.tasks.borrow_mut().begin_children(self.children, copy);
-        runtime::drop_waker(replaced);
-        let _begun = Begun {
-            core: &core,
-            children: self.children,
-            waker,
-        };
+        let _polling = core.poll_children(self.children, waker);
         self.look_at_scope(&core);
         let mut any = false;
         while core.tasks.borrow().has_ready_child(self.children) {
@@ -187,7 +164,6 @@ impl Registered {
             return Look::Pending;
         };
         let before = core.rejections();
-        core.tasks.borrow_mut().unqueue_child(name);
         core.fill_coop_budget();
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(core.waker_of(name));

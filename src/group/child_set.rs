@@ -32,22 +32,23 @@ struct ChildSlot {
     attributed: Attribution,
 }
 
-/// A child that is being polled, or was polled last.
+/// A child: its row, and its slot.
 #[derive(Clone, Copy)]
-struct PolledChild {
+struct ChildRef {
     key: Key,
     slot: u32,
 }
 
 /// Why polling of children stops for now.
-enum StopReason {
+pub(super) enum Stop<E> {
     /// No child is ready.
     Idle,
-    /// The turn's poll budget is spent.
+    /// The turn's poll budget is spent: the rest is for the next turn.
     Spent,
-    /// As in [`NextChild`].
+    /// All have ended, or scopes were canceled.
     Look,
-    Ended(EndKind),
+    /// A child has ended.
+    Ended(E),
 }
 
 /// A child that has ended, as the group sees it.
@@ -61,24 +62,12 @@ pub(super) struct Ended {
 
 #[derive(Debug)]
 pub(super) enum EndKind {
+    /// It is ready, or its handle or the hook has its panic.
     Ready,
     /// Canceled, and not waiting for anything that would come.
     Dropped,
     /// The group resumes the panic.
     Panicked(Box<dyn Any + Send>),
-    /// The handle has the panic, or the hook if there is no handle.
-    PanicKept,
-}
-
-/// The result of polling the children.
-pub(super) enum NextChild {
-    Ended(Ended),
-    /// No child is ready to be polled.
-    Idle,
-    /// The turn's poll budget is spent: the rest is for the next turn.
-    Spent,
-    /// All have ended, or scopes were canceled.
-    Look,
 }
 
 /// What a handle finds in its child's slot.
@@ -97,7 +86,7 @@ pub(super) struct ChildSet {
     /// The scope of the group.
     pub(super) scope: Key,
     /// The child set in the task table.
-    set: Key,
+    pub(super) set: Key,
     /// The row of the body, until the body has ended.
     body: Cell<Option<Key>>,
     slots: RefCell<Table<ChildSlot>>,
@@ -133,18 +122,15 @@ pub(super) struct Watcher<'a> {
 impl Watcher<'_> {
     /// Registers `waker`, in place of the previous one, to be woken when a child ends.
     pub(super) fn renew(&mut self, waker: &Waker) {
-        let watchers = &self.children.watchers;
-        let Some(ticket) = self.ticket else {
-            let waker = copy_waker(waker);
-            self.ticket = Some(watchers.borrow_mut().push(waker));
-            return;
+        let (waker, watchers) = (copy_waker(waker), &self.children.watchers);
+        let replaced = match self.ticket {
+            Some(ticket) => watchers.borrow_mut().renew(ticket, waker),
+            None => {
+                self.ticket = Some(watchers.borrow_mut().push(waker));
+                None
+            }
         };
-        let same = |kept: &Waker| kept.will_wake(waker);
-        if !watchers.borrow().get(ticket).is_some_and(same) {
-            let waker = copy_waker(waker);
-            let replaced = watchers.borrow_mut().renew(ticket, waker);
-            runtime::drop_waker(replaced);
-        }
+        runtime::drop_waker(replaced);
     }
 
     pub(super) fn end(&mut self) {
@@ -226,22 +212,23 @@ impl ChildSet {
         claim: Claim,
         waits: bool,
     ) -> Key {
-        let mut slots = self.slots.borrow_mut();
+        let slot = self.slots.borrow_mut().insert(ChildSlot {
+            key: Key::new(0, 0),
+            child,
+            place: None,
+            attributed: Attribution::default(),
+        });
         let new = NewChild {
-            slot: slots.next_index(),
+            slot: slot.index(),
             claim,
             waits,
             scope: self.scope,
         };
         let (key, foreign) = core.tasks.borrow_mut().insert_child(self.set, new, origin);
-        let slot = slots.insert(ChildSlot {
-            key,
-            child,
-            place: waits.then(|| self.waiting.borrow_mut().push(key)),
-            attributed: Attribution::default(),
+        self.with_slot(new.slot, |slot| {
+            slot.key = key;
+            slot.place = waits.then(|| self.waiting.borrow_mut().push(key));
         });
-        drop(slots);
-        assert_eq!(slot.index(), new.slot, "T4: where the next row will be");
         core.wake_foreign(foreign);
         key
     }
@@ -323,10 +310,13 @@ impl ChildSet {
         look(slots.at_mut(slot).expect(SLOT).1)
     }
 
-    /// Returns the children with their slots.
-    fn children(&self) -> Vec<(Key, u32)> {
+    /// Returns the body and the children, ended or not.
+    fn children(&self) -> Vec<ChildRef> {
         let slots = self.slots.borrow();
-        let children = slots.iter().map(|(at, slot)| (slot.key, at.index()));
+        let children = slots.iter().map(|(at, slot)| ChildRef {
+            key: slot.key,
+            slot: at.index(),
+        });
         children.collect()
     }
 
@@ -340,35 +330,23 @@ impl ChildSet {
         }
     }
 
-    /// Called before the group's future polls its children.
-    pub(super) fn begin(&self, core: &Core, waker: &Waker) {
-        core.renew_scope(self.scope, waker);
-        let waker = copy_waker(waker);
-        let replaced = core.tasks.borrow_mut().begin_children(self.set, waker);
-        runtime::drop_waker(replaced);
-    }
-
-    /// Called after the group's future has polled its children.
-    pub(super) fn end(&self, core: &Core, waker: &Waker) {
+    /// Frees memory that a peak of children has left.
+    pub(super) fn tidy(&self, core: &Core) {
         self.slots.borrow_mut().tidy(core.period());
-        let has_more = core.tasks.borrow_mut().end_children(self.set);
-        if has_more {
-            waker.wake_by_ref();
-        }
     }
 
     /// Notifies the children that the group's scope is canceled. Those that wait to start go on waiting: the limit holds
     /// to the end, and bounds what children hold at once until they meet their first wait.
     pub(super) fn notify_canceled(&self, core: &Core) {
         self.notified.set(true);
-        for (key, _) in self.children() {
-            core.notify_task(key);
+        for child in self.children() {
+            core.notify_task(child.key);
         }
     }
 
     /// Polls woken children until one ends. If `first`, one child may be polled even if the turn's poll budget is
     /// spent.
-    pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> NextChild {
+    pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> Stop<Ended> {
         let mut saved = core.suspend();
         let mut polled = None;
         // One catch around all polls costs less than one around each.
@@ -378,15 +356,15 @@ impl ChildSet {
         }
         let leaf = core.resume(saved);
         let (child, kind) = match (stop, polled) {
-            (Ok(StopReason::Spent), _) => return NextChild::Spent,
-            (Ok(StopReason::Look), _) => return NextChild::Look,
-            (Ok(StopReason::Ended(kind)), Some(child)) => (child, kind),
-            (Ok(_), _) => return NextChild::Idle,
+            (Ok(Stop::Spent), _) => return Stop::Spent,
+            (Ok(Stop::Look), _) => return Stop::Look,
+            (Ok(Stop::Ended(kind)), Some(child)) => (child, kind),
+            (Ok(_), _) => return Stop::Idle,
             (Err(payload), Some(child)) => (child, EndKind::Panicked(payload)),
             // The panic was not a child's.
             (Err(payload), None) => std::panic::resume_unwind(payload),
         };
-        NextChild::Ended(self.ended(core, child, kind, leaf, true))
+        Stop::Ended(self.ended(core, child, kind, leaf, true))
     }
 
     /// `polled` is set to the child that is, or was, polled last.
@@ -396,18 +374,18 @@ impl ChildSet {
         core: &Core,
         first: &mut bool,
         body: PollBody<'_>,
-        polled: &mut Option<PolledChild>,
+        polled: &mut Option<ChildRef>,
         saved: &mut SavedContext,
-    ) -> StopReason {
+    ) -> Stop<EndKind> {
         loop {
             if !*first && !core.may_poll() {
                 return match core.tasks.borrow().has_ready_child(self.set) {
-                    true => StopReason::Spent,
-                    false => StopReason::Idle,
+                    true => Stop::Spent,
+                    false => Stop::Idle,
                 };
             }
             let Some(ready) = core.tasks.borrow_mut().next_child(self.set) else {
-                return StopReason::Idle;
+                return Stop::Idle;
             };
             *first = false;
             core.count_poll();
@@ -415,7 +393,7 @@ impl ChildSet {
             let waker = core.enter_task(&ready, self.notified.get());
             let context = &mut Context::from_waker(&waker);
             let (key, slot) = (ready.key, ready.slot);
-            *polled = Some(PolledChild { key, slot });
+            *polled = Some(ChildRef { key, slot });
             let (child, was_attributed) = self.with_slot(slot, |slot| {
                 let child = slot.child.as_ref().map(ErasedChild::alias);
                 (child, slot.attributed.any())
@@ -431,30 +409,24 @@ impl ChildSet {
             if now.is_ready() {
                 let is_plain = !is_body && !self.failed.get() && !was_attributed;
                 if !is_plain || core.was_attributed() || core.has_leaf() {
-                    return StopReason::Ended(EndKind::Ready);
+                    return Stop::Ended(EndKind::Ready);
                 }
                 // Nothing was canceled, failed or left pending: there is nothing for the group to judge.
-                self.finish(
-                    core,
-                    PolledChild { key, slot },
-                    End::Output(None),
-                    None,
-                    true,
-                );
+                self.finish(core, ChildRef { key, slot }, End::Output(None), None, true);
                 if self.have_ended() || core.has_changed(saved) {
-                    return StopReason::Look;
+                    return Stop::Look;
                 }
                 continue;
             }
             if core.is_canceled() && core.should_drop_canceled(key, rejections) {
-                return StopReason::Ended(EndKind::Dropped);
+                return Stop::Ended(EndKind::Dropped);
             }
             if core.was_attributed() {
                 self.note_attributions(core, *polled, saved);
             }
             core.park_task(key, None);
             if core.has_changed(saved) && self.must_notify(core) {
-                return StopReason::Look;
+                return Stop::Look;
             }
         }
     }
@@ -468,12 +440,7 @@ impl ChildSet {
 
     /// Moves what was attributed during the poll of this child into its slot.
     #[cold]
-    fn note_attributions(
-        &self,
-        core: &Core,
-        polled: Option<PolledChild>,
-        saved: &mut SavedContext,
-    ) {
+    fn note_attributions(&self, core: &Core, polled: Option<ChildRef>, saved: &mut SavedContext) {
         let attributed = core.take_attributions(self.scope, polled.map(|child| child.key), saved);
         if let Some(child) = polled
             && let Some((_, slot)) = self.slots.borrow_mut().at_mut(child.slot)
@@ -487,7 +454,7 @@ impl ChildSet {
     fn ended(
         &self,
         core: &Core,
-        child: PolledChild,
+        child: ChildRef,
         kind: EndKind,
         leaf: Option<Leaf>,
         was_running: bool,
@@ -507,7 +474,7 @@ impl ChildSet {
         let (end, kind) = match kind {
             EndKind::Ready => (End::Output(None), kind),
             EndKind::Panicked(payload) if self.keeps_panics && !is_body => {
-                (End::Panicked(payload), EndKind::PanicKept)
+                (End::Panicked(payload), EndKind::Ready)
             }
             kind => (End::Aborted, kind),
         };
@@ -527,7 +494,7 @@ impl ChildSet {
     fn finish(
         &self,
         core: &Core,
-        child: PolledChild,
+        child: ChildRef,
         end: End,
         leaf: Option<Leaf>,
         was_running: bool,
@@ -557,7 +524,7 @@ impl ChildSet {
     }
 
     #[inline]
-    fn list_ended(&self, child: PolledChild) {
+    fn list_ended(&self, child: ChildRef) {
         if let Some(ended) = &mut *self.ended.borrow_mut() {
             let place = ended.push(child.key);
             self.with_slot(child.slot, |slot| slot.place = Some(place));
@@ -571,9 +538,9 @@ impl ChildSet {
         if is_first {
             let core = runtime::reach(self.runtime_id)?;
             self.ended.replace(Some(WaitQueue::new()));
-            for (key, slot) in self.children() {
-                if core.tasks.borrow().is_finished(key) {
-                    self.list_ended(PolledChild { key, slot });
+            for child in self.children() {
+                if core.tasks.borrow().is_finished(child.key) {
+                    self.list_ended(child);
                 }
             }
         }
@@ -623,15 +590,15 @@ impl ChildSet {
     /// Drops every child that has not ended. Returns true if the body is among them: the group then drops the body.
     pub(super) fn drop_children(&self, core: &Core) -> bool {
         let mut body = false;
-        for (key, slot) in self.children() {
+        for child in self.children() {
             // The drop of one may take the result of another, but adds none: the set is closed.
-            let has_ended = core.tasks.borrow().is_finished(key);
-            if !has_ended {
-                let was_running = !self.stop_waiting(slot);
-                let (child, leaf) = (PolledChild { key, slot }, core.tasks.borrow().leaf(key));
-                let ended = self.ended(core, child, EndKind::Dropped, leaf, was_running);
-                body |= ended.is_body;
-            }
+            let leaf = match &*core.tasks.borrow() {
+                tasks if tasks.is_finished(child.key) => continue,
+                tasks => tasks.leaf(child.key),
+            };
+            let was_running = !self.stop_waiting(child.slot);
+            let ended = self.ended(core, child, EndKind::Dropped, leaf, was_running);
+            body |= ended.is_body;
         }
         body
     }
@@ -641,19 +608,15 @@ impl ChildSet {
         self.closed.set(true);
         let Some(core) = runtime::reach(self.runtime_id) else {
             // The runtime is gone, or belongs to the parent process: do not touch it. No child is added.
-            for (_, slot) in self.children() {
-                let slot = self
-                    .slots
-                    .borrow_mut()
-                    .at_mut(slot)
-                    .map(|(_, slot)| slot.child.take());
+            for child in self.children() {
+                let slot = self.slots.borrow_mut().remove_at(child.slot);
                 runtime::guard("a child that was dropped", || drop(slot));
             }
             return;
         };
         self.drop_children(&core);
-        for (key, _) in self.children() {
-            self.release(&core, key);
+        for child in self.children() {
+            self.release(&core, child.key);
         }
         let waker = core.tasks.borrow_mut().close_child_set(self.set);
         runtime::drop_waker(waker);

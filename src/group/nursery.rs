@@ -6,11 +6,10 @@
 
 use super::child::ChildHandle;
 use super::child_cell::Report;
-use super::child_set::{ChildSet, EndKind, Ended, NextChild};
+use super::child_set::{ChildSet, EndKind, Ended, Stop};
 use crate::error::{Canceled, Failures, GroupError, is_cancellation};
-use crate::runtime::{self, Core, Waiting, catch};
+use crate::runtime::{self, Alarm, Core, Waiting, catch};
 use crate::scope::ScopeKind;
-use crate::table::Key;
 use crate::tasks::Origin;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -25,8 +24,8 @@ use std::time::Duration;
 pub(super) struct Nursery<'scope, 'env: 'scope> {
     pub(super) children: ChildSet,
     drain: Cell<Option<Duration>>,
-    /// The timer of the cleanup deadline.
-    alarm: Cell<Option<Key>>,
+    /// The cleanup deadline.
+    alarm: Cell<Alarm>,
     /// Whether a scope outside the group cut a child short.
     cut_off: Cell<bool>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
@@ -107,15 +106,12 @@ impl Drop for Closing<'_, '_, '_> {
     fn drop(&mut self) {
         let Closing(nursery) = self;
         nursery.children.clear();
-        let panic = nursery.panic.take();
-        if let Some(core) = runtime::reach(nursery.children.runtime_id) {
-            nursery.release_alarm(&core);
-            // The group was dropped before its panic could be resumed.
-            if let Some(payload) = panic {
-                core.hook.report_panic(core.running_task(), payload);
+        // The group was dropped before its panic could be resumed.
+        if let Some(payload) = nursery.panic.take() {
+            match runtime::reach(nursery.children.runtime_id) {
+                Some(core) => core.hook.report_panic(core.running_task(), payload),
+                None => drop(runtime::guard("the payload of a panic", || drop(payload))),
             }
-        } else {
-            runtime::guard("the payload of a panic", || drop(panic));
         }
     }
 }
@@ -128,7 +124,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         Nursery {
             children: ChildSet::new(&core, scope, keeps_panics, location),
             drain: Cell::new(None),
-            alarm: Cell::new(None),
+            alarm: Cell::default(),
             cut_off: Cell::new(false),
             panic: Cell::new(None),
             reason: RefCell::new(None),
@@ -246,7 +242,8 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
     /// Polls body and children until all have ended and none of their operations is left in the kernel.
     fn poll(&self, body: &mut dyn Body, context: &mut Context<'_>) -> Poll<()> {
         let core = runtime::hold_own(self.children.runtime_id);
-        self.children.begin(&core, context.waker());
+        core.renew_scope(self.children.scope, context.waker());
+        let _polling = core.poll_children(self.children.set, context.waker());
         let rejections = core.rejections();
         let polled = self.poll_begun(&core, body, context);
         if core.rejections() != rejections {
@@ -254,7 +251,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
             core.forget_rejections(rejections);
             self.children.rejected.set(true);
         }
-        self.children.end(&core, context.waker());
+        self.children.tidy(&core);
         polled
     }
 
@@ -290,7 +287,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
                 .children
                 .next(core, &mut first, &mut |context| body.poll(context));
             match next {
-                NextChild::Ended(ended) => {
+                Stop::Ended(ended) => {
                     let is_body = ended.is_body;
                     let mut cancel = self.ended(core, body, ended);
                     if is_body {
@@ -300,18 +297,18 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
                         core.cancel_scope(self.children.scope);
                     }
                 }
-                NextChild::Look => {}
+                Stop::Look => {}
                 // A child may have canceled a scope around the group; that does not wake the task being polled.
-                NextChild::Idle if !self.children.notified.get() && self.is_canceled() => {}
-                NextChild::Idle => return Poll::Pending,
-                NextChild::Spent => {
+                Stop::Idle if !self.children.notified.get() && self.is_canceled() => {}
+                Stop::Idle => return Poll::Pending,
+                Stop::Spent => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
             }
         }
         self.children.closed.set(true);
-        self.release_alarm(core);
+        self.alarm.take();
         if core.waits_for_orphans(self.children.scope) {
             return Poll::Pending;
         }
@@ -365,30 +362,14 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         }
     }
 
-    /// Whether the cleanup deadline has passed. Starts its timer at the first call.
+    /// Whether the cleanup deadline has passed. The time starts at the first call.
     fn is_drained_out(&self, core: &Core, context: &Context<'_>) -> bool {
-        let Some(time) = self.drain.get() else {
-            return false;
-        };
-        let waker = crate::tasks::copy_waker(context.waker());
-        let Some(alarm) = self.alarm.get() else {
-            self.alarm
-                .set(Some(core.arm_alarm(core.now() + time, waker)));
-            return false;
-        };
-        match core.poll_alarm(alarm, waker) {
-            Ok(()) => true,
-            Err(replaced) => {
-                runtime::drop_waker(Some(replaced));
-                false
-            }
-        }
-    }
-
-    fn release_alarm(&self, core: &Core) {
-        if let Some(alarm) = self.alarm.take() {
-            runtime::drop_waker(core.release_timer(alarm));
-        }
+        self.drain.get().is_some_and(|time| {
+            let mut alarm = self.alarm.take();
+            let is_over = alarm.poll(core.now() + time, context.waker());
+            self.alarm.set(alarm);
+            is_over
+        })
     }
 }
 

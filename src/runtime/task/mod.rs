@@ -1,6 +1,7 @@
 //! Tasks and children: spawning them, and the handles that join and abort them.
 
 mod abort;
+mod children;
 mod end;
 mod join;
 mod spawn;

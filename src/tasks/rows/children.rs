@@ -103,13 +103,6 @@ impl Tasks {
         set.is_some_and(|set| set.ready.len() > 0)
     }
 
-    /// Unqueues a woken child without polling it.
-    pub(crate) fn unqueue_child(&mut self, key: Key) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.state.unqueue();
-        }
-    }
-
     /// Returns the slot of the next sub-future that was woken.
     pub(crate) fn next_sub_waker(&mut self, set: Key) -> Option<u32> {
         let ready = &mut self.sets.get_mut(set)?.ready;

@@ -1,0 +1,38 @@
+//! The poll of a future that has a child set.
+
+use crate::runtime::core::Core;
+use crate::runtime::current::drop_waker;
+use crate::table::Key;
+use crate::tasks::copy_waker;
+use std::task::Waker;
+
+/// A guard: while it exists, the future that has the child set is being polled.
+pub(crate) struct PollingChildren<'a> {
+    core: &'a Core,
+    set: Key,
+    waker: &'a Waker,
+}
+
+impl Core {
+    /// Begins a poll of the future that has this child set. If the guard is dropped while woken children are left, it
+    /// wakes that future again.
+    pub(crate) fn poll_children<'a>(&'a self, set: Key, waker: &'a Waker) -> PollingChildren<'a> {
+        let copy = copy_waker(waker);
+        let replaced = self.tasks.borrow_mut().begin_children(set, copy);
+        drop_waker(replaced);
+        PollingChildren {
+            core: self,
+            set,
+            waker,
+        }
+    }
+}
+
+impl Drop for PollingChildren<'_> {
+    fn drop(&mut self) {
+        let has_more = self.core.tasks.borrow_mut().end_children(self.set);
+        if has_more {
+            self.waker.wake_by_ref();
+        }
+    }
+}
