@@ -13,13 +13,17 @@
 use super::child::ChildHandle;
 use super::child_cell::{ChildCell, ErasedChild, Report};
 use crate::runtime::{self, Attribution, Core, Fault, SavedContext, catch};
-use crate::table::{Key, Leaf, Table};
+use crate::table::{Key, Leaf};
 use crate::tasks::{Claim, End, NewChild, Origin, Unclaimed, copy_waker};
 use crate::wait_queue::{Ticket, WaitQueue};
+use slab::Slab;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
 use std::task::{Context, Poll, Waker};
+
+/// The capacity that the slots keep.
+const SLOTS_KEPT: usize = 1024;
 
 struct ChildSlot {
     /// The child's row in the task table.
@@ -40,7 +44,7 @@ struct ChildRef {
 }
 
 /// Why polling of children stops for now.
-pub(super) enum Stop<E> {
+pub(super) enum PollEnd<E> {
     /// No child is ready.
     Idle,
     /// The turn's poll budget is spent: the rest is for the next turn.
@@ -89,7 +93,9 @@ pub(super) struct ChildSet {
     pub(super) set: Key,
     /// The row of the body, until the body has ended.
     body: Cell<Option<Key>>,
-    slots: RefCell<Table<ChildSlot>>,
+    slots: RefCell<Slab<ChildSlot>>,
+    /// The number of slots when some were freed after the last peak.
+    tidied: Cell<usize>,
     /// The number of children that were started and have not ended, without the body.
     running: Cell<usize>,
     /// The maximum of `running`, except for children that their handles cancel.
@@ -147,8 +153,6 @@ impl Drop for Watcher<'_> {
     }
 }
 
-const SLOT: &str = "G4: a child's slot is there until its row is removed";
-
 impl ChildSet {
     /// The set of a group with this scope. The body has a row, too, so that it is polled only when it is woken.
     pub(super) fn new(
@@ -162,7 +166,8 @@ impl ChildSet {
             scope,
             set: core.tasks.borrow_mut().open_child_set(),
             body: Cell::new(None),
-            slots: RefCell::new(Table::new()),
+            slots: RefCell::default(),
+            tidied: Cell::new(usize::MAX),
             running: Cell::new(0),
             limit: Cell::new(usize::MAX),
             waiting: RefCell::default(),
@@ -212,23 +217,23 @@ impl ChildSet {
         claim: Claim,
         waits: bool,
     ) -> Key {
-        let slot = self.slots.borrow_mut().insert(ChildSlot {
-            key: Key::new(0, 0),
-            child,
-            place: None,
-            attributed: Attribution::default(),
-        });
+        let mut slots = self.slots.borrow_mut();
+        let entry = slots.vacant_entry();
         let new = NewChild {
-            slot: slot.index(),
+            // There are no more slots than rows.
+            slot: entry.key() as u32,
             claim,
             waits,
             scope: self.scope,
         };
         let (key, foreign) = core.tasks.borrow_mut().insert_child(self.set, new, origin);
-        self.with_slot(new.slot, |slot| {
-            slot.key = key;
-            slot.place = waits.then(|| self.waiting.borrow_mut().push(key));
+        entry.insert(ChildSlot {
+            key,
+            child,
+            place: waits.then(|| self.waiting.borrow_mut().push(key)),
+            attributed: Attribution::default(),
         });
+        drop(slots);
         core.wake_foreign(foreign);
         key
     }
@@ -306,8 +311,7 @@ impl ChildSet {
 
     #[inline]
     fn with_slot<T>(&self, slot: u32, look: impl FnOnce(&mut ChildSlot) -> T) -> T {
-        let mut slots = self.slots.borrow_mut();
-        look(slots.at_mut(slot).expect(SLOT).1)
+        look(&mut self.slots.borrow_mut()[slot as usize])
     }
 
     /// Returns the body and the children, ended or not.
@@ -315,7 +319,7 @@ impl ChildSet {
         let slots = self.slots.borrow();
         let children = slots.iter().map(|(at, slot)| ChildRef {
             key: slot.key,
-            slot: at.index(),
+            slot: at as u32,
         });
         children.collect()
     }
@@ -330,9 +334,17 @@ impl ChildSet {
         }
     }
 
-    /// Frees memory that a peak of children has left.
-    pub(super) fn tidy(&self, core: &Core) {
-        self.slots.borrow_mut().tidy(core.period());
+    /// Frees the memory that a peak of children has left: down to the last slot in use, each time that the number of
+    /// children has halved, which on average costs a child nothing.
+    pub(super) fn tidy(&self) {
+        let mut slots = self.slots.borrow_mut();
+        let room = slots.capacity();
+        if room <= SLOTS_KEPT || slots.len() > room / 4 {
+            self.tidied.set(usize::MAX);
+        } else if slots.len() <= self.tidied.get() / 2 {
+            self.tidied.set(slots.len());
+            slots.shrink_to_fit();
+        }
     }
 
     /// Notifies the children that the group's scope is canceled. Those that wait to start go on waiting: the limit holds
@@ -346,7 +358,7 @@ impl ChildSet {
 
     /// Polls woken children until one ends. If `first`, one child may be polled even if the turn's poll budget is
     /// spent.
-    pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> Stop<Ended> {
+    pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> PollEnd<Ended> {
         let mut saved = core.suspend();
         let mut polled = None;
         // One catch around all polls costs less than one around each.
@@ -356,15 +368,15 @@ impl ChildSet {
         }
         let leaf = core.resume(saved);
         let (child, kind) = match (stop, polled) {
-            (Ok(Stop::Spent), _) => return Stop::Spent,
-            (Ok(Stop::Look), _) => return Stop::Look,
-            (Ok(Stop::Ended(kind)), Some(child)) => (child, kind),
-            (Ok(_), _) => return Stop::Idle,
+            (Ok(PollEnd::Spent), _) => return PollEnd::Spent,
+            (Ok(PollEnd::Look), _) => return PollEnd::Look,
+            (Ok(PollEnd::Ended(kind)), Some(child)) => (child, kind),
+            (Ok(_), _) => return PollEnd::Idle,
             (Err(payload), Some(child)) => (child, EndKind::Panicked(payload)),
             // The panic was not a child's.
             (Err(payload), None) => std::panic::resume_unwind(payload),
         };
-        Stop::Ended(self.ended(core, child, kind, leaf, true))
+        PollEnd::Ended(self.ended(core, child, kind, leaf, true))
     }
 
     /// `polled` is set to the child that is, or was, polled last.
@@ -376,23 +388,23 @@ impl ChildSet {
         body: PollBody<'_>,
         polled: &mut Option<ChildRef>,
         saved: &mut SavedContext,
-    ) -> Stop<EndKind> {
+    ) -> PollEnd<EndKind> {
         loop {
             if !*first && !core.may_poll() {
                 return match core.tasks.borrow().has_ready_child(self.set) {
-                    true => Stop::Spent,
-                    false => Stop::Idle,
+                    true => PollEnd::Spent,
+                    false => PollEnd::Idle,
                 };
             }
-            let Some(ready) = core.tasks.borrow_mut().next_child(self.set) else {
-                return Stop::Idle;
+            let Some((ready, slot)) = core.tasks.borrow_mut().next_child(self.set) else {
+                return PollEnd::Idle;
             };
             *first = false;
             core.count_poll();
             let rejections = core.rejections();
             let waker = core.enter_task(&ready, self.notified.get());
             let context = &mut Context::from_waker(&waker);
-            let (key, slot) = (ready.key, ready.slot);
+            let key = ready.key;
             *polled = Some(ChildRef { key, slot });
             let (child, was_attributed) = self.with_slot(slot, |slot| {
                 let child = slot.child.as_ref().map(ErasedChild::alias);
@@ -409,24 +421,24 @@ impl ChildSet {
             if now.is_ready() {
                 let is_plain = !is_body && !self.failed.get() && !was_attributed;
                 if !is_plain || core.was_attributed() || core.has_leaf() {
-                    return Stop::Ended(EndKind::Ready);
+                    return PollEnd::Ended(EndKind::Ready);
                 }
                 // Nothing was canceled, failed or left pending: there is nothing for the group to judge.
                 self.finish(core, ChildRef { key, slot }, End::Output(None), None, true);
                 if self.have_ended() || core.has_changed(saved) {
-                    return Stop::Look;
+                    return PollEnd::Look;
                 }
                 continue;
             }
             if core.is_canceled() && core.should_drop_canceled(key, rejections) {
-                return Stop::Ended(EndKind::Dropped);
+                return PollEnd::Ended(EndKind::Dropped);
             }
             if core.was_attributed() {
                 self.note_attributions(core, *polled, saved);
             }
             core.park_task(key, None);
             if core.has_changed(saved) && self.must_notify(core) {
-                return Stop::Look;
+                return PollEnd::Look;
             }
         }
     }
@@ -443,7 +455,7 @@ impl ChildSet {
     fn note_attributions(&self, core: &Core, polled: Option<ChildRef>, saved: &mut SavedContext) {
         let attributed = core.take_attributions(self.scope, polled.map(|child| child.key), saved);
         if let Some(child) = polled
-            && let Some((_, slot)) = self.slots.borrow_mut().at_mut(child.slot)
+            && let Some(slot) = self.slots.borrow_mut().get_mut(child.slot as usize)
             && slot.key == child.key
         {
             slot.attributed.add(attributed);
@@ -552,7 +564,7 @@ impl ChildSet {
     /// Frees the slot of a child whose row is gone.
     #[inline]
     fn free_slot(&self, at: u32) -> (Option<ErasedChild>, Attribution) {
-        let slot = self.slots.borrow_mut().remove_at(at).expect(SLOT);
+        let slot = self.slots.borrow_mut().remove(at as usize);
         if let Some(place) = slot.place
             && let Some(ended) = &mut *self.ended.borrow_mut()
         {
@@ -609,7 +621,7 @@ impl ChildSet {
         let Some(core) = runtime::reach(self.runtime_id) else {
             // The runtime is gone, or belongs to the parent process: do not touch it. No child is added.
             for child in self.children() {
-                let slot = self.slots.borrow_mut().remove_at(child.slot);
+                let slot = self.slots.borrow_mut().try_remove(child.slot as usize);
                 runtime::guard("a child that was dropped", || drop(slot));
             }
             return;

@@ -6,7 +6,7 @@
 
 use super::child::ChildHandle;
 use super::child_cell::Report;
-use super::child_set::{ChildSet, EndKind, Ended, Stop};
+use super::child_set::{ChildSet, EndKind, Ended, PollEnd};
 use crate::error::{Canceled, Failures, GroupError, is_cancellation};
 use crate::runtime::{self, Alarm, Core, Waiting, catch};
 use crate::scope::ScopeKind;
@@ -251,7 +251,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
             core.forget_rejections(rejections);
             self.children.rejected.set(true);
         }
-        self.children.tidy(&core);
+        self.children.tidy();
         polled
     }
 
@@ -287,7 +287,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
                 .children
                 .next(core, &mut first, &mut |context| body.poll(context));
             match next {
-                Stop::Ended(ended) => {
+                PollEnd::Ended(ended) => {
                     let is_body = ended.is_body;
                     let mut cancel = self.ended(core, body, ended);
                     if is_body {
@@ -297,11 +297,11 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
                         core.cancel_scope(self.children.scope);
                     }
                 }
-                Stop::Look => {}
+                PollEnd::Look => {}
                 // A child may have canceled a scope around the group; that does not wake the task being polled.
-                Stop::Idle if !self.children.notified.get() && self.is_canceled() => {}
-                Stop::Idle => return Poll::Pending,
-                Stop::Spent => {
+                PollEnd::Idle if !self.children.notified.get() && self.is_canceled() => {}
+                PollEnd::Idle => return Poll::Pending,
+                PollEnd::Spent => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }

@@ -319,18 +319,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
     /// Removes and returns the row with this key, if it still exists (T1).
     #[inline]
     pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
-        self.free_with(key.index(), |row| {
-            match row.generation == key.generation() {
-                true => row.value.take(),
-                false => None,
-            }
-        })
-    }
-
-    /// Removes and returns the row at this index.
-    #[inline]
-    pub(crate) fn remove_at(&mut self, index: u32) -> Option<T> {
-        self.free_with(index, |row| row.value.take())
+        self.free_with(key, Option::take)
     }
 
     /// Drops the row with this key in place, if it still exists (T1).
@@ -347,30 +336,30 @@ impl<T, const BITS: u32> Table<T, BITS> {
         key: Key,
         take: impl FnOnce(&mut T) -> Option<R>,
     ) -> Option<R> {
-        self.free_with(key.index(), |row| {
-            if row.generation != key.generation() {
-                return None;
-            }
-            let taken = take(row.value.as_mut()?)?;
-            row.value = None;
+        self.free_with(key, |value| {
+            let taken = take(value.as_mut()?)?;
+            *value = None;
             Some(taken)
         })
     }
 
-    /// Frees the row at this index, if `empty` takes the value out of it.
+    /// Frees the row with this key, if it still exists and `empty` returns a value taken out of it.
     #[inline(always)]
     fn free_with<R>(
         &mut self,
-        index: u32,
-        empty: impl FnOnce(&mut Row<T>) -> Option<R>,
+        key: Key,
+        empty: impl FnOnce(&mut Option<T>) -> Option<R>,
     ) -> Option<R> {
         let free = self.free;
-        let row = self.row_mut(index)?;
-        let emptied = empty(row)?;
+        let row = self.row_mut(key.index())?;
+        if row.generation != key.generation() {
+            return None;
+        }
+        let emptied = empty(&mut row.value)?;
         // No row has generation zero, not even after 2^32 values.
         row.generation = row.generation.wrapping_add(1).max(1);
         row.next_free = free;
-        self.free = index;
+        self.free = key.index();
         self.len -= 1;
         Some(emptied)
     }

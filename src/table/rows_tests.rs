@@ -52,11 +52,7 @@ impl Pair {
                 let Some((key, value)) = row(&self.rows, at) else {
                     return false;
                 };
-                let removed = match value % 2 {
-                    0 => self.table.remove(key),
-                    _ => self.table.remove_at(key.index()),
-                };
-                assert_eq!(removed, Some(value));
+                assert_eq!(self.table.remove(key), Some(value));
                 self.rows.remove(&key.to_u64());
             }
             Event::Discard(at) => {

@@ -122,8 +122,7 @@ impl TaskRow {
         self.state.begin_poll().then(|| ReadyTask {
             key,
             state: self.state,
-            slot: self.child_of.slot,
-            leaf: self.leaf.take(),
+            leaf: self.leaf,
             task: self.task.take(),
         })
     }
@@ -133,8 +132,6 @@ impl TaskRow {
 pub(crate) struct ReadyTask {
     pub(crate) key: Key,
     pub(crate) state: TaskState,
-    /// The slot of a child in its child set.
-    pub(crate) slot: u32,
     /// The leaf that it waits for, if it has no scope of its own.
     pub(crate) leaf: Option<Leaf>,
     /// `None` for a child, and for the future that `block_on` holds itself.

@@ -122,16 +122,16 @@ impl Tasks {
         debug_assert!(row.is_none_or(|row| row.joiner.is_none() && !row.state.has_scope()));
     }
 
-    /// Returns the next woken child, which is about to be polled.
+    /// Returns the next woken child, which is about to be polled, and its slot.
     #[inline]
-    pub(crate) fn next_child(&mut self, set: Key) -> Option<ReadyTask> {
+    pub(crate) fn next_child(&mut self, set: Key) -> Option<(ReadyTask, u32)> {
         let queue = &mut self.sets.get_mut(set)?.ready;
         loop {
             if let Some((key, row)) = self.rows.at_mut(queue.pop()?)
                 && row.child_of.set == set.index()
                 && let Some(ready) = row.begin_poll(key)
             {
-                return Some(ready);
+                return Some((ready, row.child_of.slot));
             }
         }
     }
