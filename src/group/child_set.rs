@@ -12,9 +12,10 @@
 
 use super::child::ChildHandle;
 use super::child_cell::{ChildCell, ErasedChild, Report};
+use crate::error::JoinError;
 use crate::runtime::{self, Attribution, Core, Fault, SavedContext, catch};
 use crate::table::{Key, Leaf};
-use crate::tasks::{Claim, End, NewChild, Origin, Unclaimed, copy_waker};
+use crate::tasks::{Claim, End, NewChild, Origin, Unclaimed};
 use crate::wait_queue::{Ticket, WaitQueue};
 use slab::Slab;
 use std::any::Any;
@@ -74,14 +75,6 @@ pub(super) enum EndKind {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// What a handle finds in its child's slot.
-pub(super) enum ChildResult<T> {
-    Output(T),
-    Panicked(Box<dyn Any + Send>),
-    Dropped,
-    Running,
-}
-
 /// Polls the body of the group.
 pub(super) type PollBody<'a> = &'a mut dyn FnMut(&mut Context<'_>) -> Poll<()>;
 
@@ -116,41 +109,7 @@ pub(super) struct ChildSet {
     /// Whether a leaf was rejected in the group, because it was canceled.
     pub(super) rejected: Cell<bool>,
     /// Wakers of those waiting for a child to end.
-    watchers: RefCell<WaitQueue<Waker>>,
-}
-
-/// A wait for a child to end.
-pub(super) struct Watcher<'a> {
-    children: &'a ChildSet,
-    ticket: Option<Ticket>,
-}
-
-impl Watcher<'_> {
-    /// Registers `waker`, in place of the previous one, to be woken when a child ends.
-    pub(super) fn renew(&mut self, waker: &Waker) {
-        let (waker, watchers) = (copy_waker(waker), &self.children.watchers);
-        let replaced = match self.ticket {
-            Some(ticket) => watchers.borrow_mut().renew(ticket, waker),
-            None => {
-                self.ticket = Some(watchers.borrow_mut().push(waker));
-                None
-            }
-        };
-        runtime::drop_waker(replaced);
-    }
-
-    pub(super) fn end(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            let left = self.children.watchers.borrow_mut().remove(ticket);
-            runtime::drop_waker(left);
-        }
-    }
-}
-
-impl Drop for Watcher<'_> {
-    fn drop(&mut self) {
-        self.end();
-    }
+    pub(super) watchers: RefCell<WaitQueue<Waker>>,
 }
 
 impl ChildSet {
@@ -646,40 +605,41 @@ impl ChildSet {
         runtime::drop_waker(joiner);
     }
 
-    /// Takes the result of a child for its handle, once.
+    /// Takes the result of a child for its handle, once, if the child has ended.
     ///
     /// # Safety
     ///
     /// `T` must be the output of the future that this child was spawned with (G4b).
     #[inline]
-    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> ChildResult<T> {
-        let (end, slot) = {
-            let mut tasks = core.tasks.borrow_mut();
-            match tasks.take_end(key) {
-                Some(taken) => taken,
-                // The group has taken it: it is about to be gone.
-                None if tasks.is_finished(key) => return ChildResult::Dropped,
-                None => return ChildResult::Running,
-            }
+    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> Option<Result<T, JoinError>> {
+        let taken = core.tasks.borrow_mut().take_end(key);
+        let Some((end, slot)) = taken else {
+            // Without a row, the group has taken it: it is about to be gone.
+            let is_finished = core.tasks.borrow().is_finished(key);
+            return is_finished.then(|| Err(self.no_value(core)));
         };
+        let mut output: Option<T> = None;
         match (end, self.free_slot(slot).0) {
             (End::Output(_), Some(mut child)) => {
-                let mut output: Option<T> = None;
                 let place: *mut Option<T> = &mut output;
                 // SAFETY: `T` is the child's output, which the caller promises, so this is an option of that.
                 unsafe { child.get().take_output(place.cast()) };
-                output.map_or(ChildResult::Dropped, ChildResult::Output)
             }
-            (End::Panicked(payload), _) => ChildResult::Panicked(payload),
-            _ => ChildResult::Dropped,
+            (End::Panicked(payload), _) => return Some(Err(JoinError::panicked(payload))),
+            _ => {}
         }
+        Some(output.ok_or_else(|| self.no_value(core)))
     }
 
-    /// Returns a wait for the next child to end.
-    pub(super) fn watch(&self) -> Watcher<'_> {
-        Watcher {
-            children: self,
-            ticket: None,
+    /// Returns the error of a child without a value. If the group is canceled, that is the reason, and an error that
+    /// results from it is secondary (G2).
+    #[cold]
+    pub(super) fn no_value(&self, core: &Core) -> JoinError {
+        if core.is_scope_canceled(self.scope) {
+            core.attribute_outermost(self.scope);
+            JoinError::dropped()
+        } else {
+            JoinError::aborted()
         }
     }
 }

@@ -4,7 +4,8 @@ use crate::runtime::core::Core;
 use crate::runtime::current::drop_waker;
 use crate::table::Key;
 use crate::tasks::copy_waker;
-use std::task::Waker;
+use std::mem::ManuallyDrop;
+use std::task::{Context, Waker};
 
 /// A guard: while it exists, the future that has the child set is being polled.
 pub(crate) struct PollingChildren<'a> {
@@ -25,6 +26,22 @@ impl Core {
             set,
             waker,
         }
+    }
+
+    /// Polls a sub-future under its own waker. It runs in the scope of its poller, with the coop budget of a child.
+    pub(crate) fn poll_sub_waker<T>(
+        &self,
+        name: Key,
+        poll: impl FnOnce(&mut Context<'_>) -> T,
+    ) -> T {
+        self.context.fill_coop_budget();
+        // A waker of ours has nothing to drop.
+        let waker = ManuallyDrop::new(self.waker_of(name));
+        let polled = poll(&mut Context::from_waker(&waker));
+        if self.tasks.borrow().is_woken(name) {
+            self.count_yield();
+        }
+        polled
     }
 }
 

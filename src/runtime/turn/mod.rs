@@ -78,7 +78,7 @@ impl Turn {
     #[inline]
     pub(super) fn coarse_ns(&self, driver: &Driver<Ring>) -> u64 {
         if self.coarse_ns.get() == 0 {
-            self.coarse_ns.set(driver.ring().coarse_now().as_ns());
+            self.coarse_ns.set(driver.ring.coarse_now().as_ns());
         }
         self.coarse_ns.get()
     }
@@ -262,7 +262,7 @@ impl Core {
             let Some(due) = timers.next_deadline() else {
                 return;
             };
-            if self.driver.borrow().is_before(Instant::from_ns(due)) {
+            if self.driver.borrow().ring.is_before(Instant::from_ns(due)) {
                 return;
             }
             let now_ns = self.now().as_ns();
@@ -484,9 +484,7 @@ impl Core {
     fn dispose_late(&self, reaped: &mut Reaped) {
         for late in reaped.late.drain(..) {
             let mut payload = self.driver.borrow_mut().take_payload(late.key, late.last);
-            self.hook.guard("an operation's disposal", || {
-                payload.dispose(late.completion);
-            });
+            self.dispose(&mut *payload, [late.completion]);
             if late.last {
                 self.hook.guard("an operation", || drop(payload));
                 self.orphan_ended(late.owner);
