@@ -168,6 +168,7 @@ mod tests {
     use crate::net::{TcpListener, TcpStream};
     use crate::op::SharedFd;
     use crate::op::stream::Direction;
+    use crate::runtime::Core;
     use std::os::fd::AsFd;
 
     /// Simulates Linux 6.16, which has every opcode that implies the limit, but not the limit.
