@@ -1,4 +1,4 @@
-//! What leaves call: operations and direct calls, timers, the coop budget, provided buffers; and leaves that need no kernel.
+//! What leaves call: operations and direct calls, timers, the coop budget, provided buffers. Leaves that need no kernel.
 
 mod coop;
 mod direct;
