@@ -8,7 +8,7 @@ use super::child::ChildHandle;
 use super::child_cell::Report;
 use super::child_set::{ChildSet, EndKind, Ended, NextChild};
 use crate::error::{Canceled, Failures, GroupError, is_cancellation};
-use crate::runtime::{self, Core, Waiting};
+use crate::runtime::{self, Core};
 use crate::scope::ScopeKind;
 use crate::table::Key;
 use crate::tasks::Origin;
@@ -215,19 +215,15 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         &self,
         mut look: impl FnMut() -> Option<T>,
     ) -> Result<T, Canceled> {
-        let mut waiting = Waiting::default();
-        let mut watch = self.children.watch();
+        let mut wait = self.children.watch();
         poll_fn(|context| {
             // A loop over waits that are ready at once must let other tasks go first.
             ready!(runtime::poll_coop_budget(context.waker()));
             if let Some(found) = look() {
                 runtime::with(Core::spend_coop_budget);
-                watch.end();
-                waiting.end();
                 return Poll::Ready(Ok(found));
             }
-            watch.renew(context.waker());
-            waiting.poll(context).map(Err)
+            wait.poll(context).map(Err)
         })
         .await
     }

@@ -31,8 +31,8 @@ pub(crate) use self::current::{
     with_own,
 };
 pub(crate) use self::leaf::{
-    Alarm, BUFFER_GROUP, JointPoll, LeafState, Proceed, READ_AHEAD_MAX, poll_coop_budget, proceed,
-    proceed_with, ready_err,
+    Alarm, BUFFER_GROUP, JointPoll, LeafState, Proceed, QueueLeaf, READ_AHEAD_MAX, WakerQueue,
+    poll_coop_budget, proceed, proceed_with, ready_err,
 };
 pub(crate) use self::pool::{Worker, no_thread_for};
 pub(crate) use self::scopes::{Attribution, Before, Mirror, SavedContext, Waiting};
