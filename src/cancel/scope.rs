@@ -140,9 +140,7 @@ impl ScopeState {
     }
 
     fn cancel_row(&self) {
-        self.with_row(|core, key| {
-            core.cancel_scope(key);
-        });
+        self.with_row(Core::cancel_scope);
     }
 
     /// Mirrors the row's cancellation time to `remote`, if the scope has a row.

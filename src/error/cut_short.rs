@@ -32,21 +32,11 @@ pub struct CutShort<O> {
 }
 
 impl<O> CutShort<O> {
-    pub(crate) fn by_time(output: Option<O>) -> CutShort<O> {
+    /// `is_timeout` is whether the deadline cut the future short. If not, it was dropped, because a scope around the
+    /// timeout was canceled.
+    pub(crate) fn new(output: Option<O>, is_timeout: bool) -> CutShort<O> {
         register_type::<CutShort<O>>();
-        CutShort {
-            output,
-            is_timeout: true,
-        }
-    }
-
-    /// The future was dropped, because a scope around the timeout was canceled.
-    pub(crate) fn from_outside() -> CutShort<O> {
-        register_type::<CutShort<O>>();
-        CutShort {
-            output: None,
-            is_timeout: false,
-        }
+        CutShort { output, is_timeout }
     }
 
     /// Whether the deadline cut the future short. If not, a scope around the timeout was canceled.

@@ -51,58 +51,48 @@ where
     I: IntoIterator,
     F: AsyncFn(I::Item) -> Result<T, E>,
 {
-    run_map(items, limit, call, Location::caller())
-}
-
-async fn run_map<I, T, E, F>(
-    items: I,
-    limit: usize,
-    call: F,
-    location: &'static Location<'static>,
-) -> Result<Vec<T>, GroupError<E>>
-where
-    I: IntoIterator,
-    F: AsyncFn(I::Item) -> Result<T, E>,
-{
-    let results = RefCell::new(Vec::new());
-    let (results_ref, call) = (&results, &call);
-    let mut begun_all = false;
-    let all = &mut begun_all;
-    let children = run_group(
-        async move |group| {
-            group.set_limit(limit);
-            let mut items = items.into_iter();
-            for index in 0.. {
-                let canceled = group.wait_for_slot().await.is_err() || group.is_canceled();
-                let Some(item) = items.next() else { break };
-                if canceled {
-                    // Canceled before every item was started.
-                    return Ok(());
+    let location = Location::caller();
+    async move {
+        let results = RefCell::new(Vec::new());
+        let (results_ref, call) = (&results, &call);
+        let mut begun_all = false;
+        let all = &mut begun_all;
+        let children = run_group(
+            async move |group| {
+                group.set_limit(limit);
+                let mut items = items.into_iter();
+                for index in 0.. {
+                    let canceled = group.wait_for_slot().await.is_err() || group.is_canceled();
+                    let Some(item) = items.next() else { break };
+                    if canceled {
+                        // Canceled before every item was started.
+                        return Ok(());
+                    }
+                    let child = async move {
+                        let result = call(item).await?;
+                        results_ref.borrow_mut()[index] = Some(result);
+                        Ok(())
+                    };
+                    results_ref.borrow_mut().push(None);
+                    drop(group.adopt(
+                        child,
+                        Origin {
+                            name: None,
+                            location,
+                        },
+                    ));
                 }
-                let child = async move {
-                    let result = call(item).await?;
-                    results_ref.borrow_mut()[index] = Some(result);
-                    Ok(())
-                };
-                results_ref.borrow_mut().push(None);
-                drop(group.adopt(
-                    child,
-                    Origin {
-                        name: None,
-                        location,
-                    },
-                ));
-            }
-            *all = true;
-            Ok(())
-        },
-        location,
-    );
-    children.await?;
-    let results: Vec<Option<T>> = results.into_inner();
-    if begun_all && results.iter().all(Option::is_some) {
-        Ok(results.into_iter().flatten().collect())
-    } else {
-        Err(Canceled.into())
+                *all = true;
+                Ok(())
+            },
+            location,
+        );
+        children.await?;
+        let results: Vec<Option<T>> = results.into_inner();
+        if begun_all && results.iter().all(Option::is_some) {
+            Ok(results.into_iter().flatten().collect())
+        } else {
+            Err(Canceled.into())
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Copying from a reader to a writer until the end.
 
-use super::splice::splice;
+use super::splice::{is_unable, splice};
 use super::{AsyncRead, AsyncWrite};
 use crate::cancel::Scope;
 pub use crate::error::CopyError;
@@ -105,10 +105,17 @@ where
     // The writer may still buffer bytes of earlier writes.
     let mut is_flushed = false;
     if let (Some(file), Some(to)) = (reader.inlet(), writer.outlet()) {
-        match splice(&file, &to, &mut copied, &mut progress).await {
+        let mut moved = |n| {
+            copied += n as u64;
+            progress(copied);
+        };
+        match splice(&file, &to, &mut moved).await {
             Ok(()) => return Ok(copied),
-            Err(stopped) if stopped.is_unable() => full = stopped.rest,
-            Err(stopped) => return Err(stop(reader, stopped.error, copied, stopped.rest)),
+            Err(stopped) if is_unable(&stopped) => full = stopped.into_buf(),
+            Err(stopped) => {
+                let (error, rest) = stopped.into_parts();
+                return Err(stop(reader, error, copied, rest));
+            }
         }
     }
     full.reserve(CHUNK);

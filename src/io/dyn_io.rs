@@ -12,8 +12,11 @@ use std::pin::Pin;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
-/// Whether a whole buffer was written or filled.
-type WholeResult<B> = Result<B, BufError<B>>;
+/// A buffer with its type erased.
+type DynBuf = Box<dyn AnyBuf>;
+
+/// A mutable buffer with its type erased.
+type DynBufMut = Box<dyn AnyBufMut>;
 
 /// A dyn-compatible [`AsyncRead`]: every reader implements it, and a `Box<dyn DynAsyncRead>` is a reader.
 ///
@@ -60,17 +63,14 @@ type WholeResult<B> = Result<B, BufError<B>>;
 // Test: tests/dyn_io.rs
 pub trait DynAsyncRead {
     #[doc(hidden)]
-    fn dyn_read(
-        &mut self,
-        buf: Box<dyn AnyBufMut>,
-    ) -> BoxFuture<'_, BufResult<usize, Box<dyn AnyBufMut>>>;
+    fn dyn_read(&mut self, buf: DynBufMut) -> BoxFuture<'_, BufResult<usize, DynBufMut>>;
 
     #[doc(hidden)]
     fn dyn_read_exact(
         &mut self,
-        buf: Box<dyn AnyBufMut>,
+        buf: DynBufMut,
         len: usize,
-    ) -> BoxFuture<'_, WholeResult<Box<dyn AnyBufMut>>>;
+    ) -> BoxFuture<'_, Result<DynBufMut, BufError<DynBufMut>>>;
 
     #[doc(hidden)]
     fn dyn_read_to_end(&mut self, buf: Vec<u8>) -> BoxFuture<'_, BufResult<usize, Vec<u8>>>;
@@ -117,16 +117,10 @@ pub trait DynAsyncRead {
 // Test: tests/dyn_io.rs
 pub trait DynAsyncWrite {
     #[doc(hidden)]
-    fn dyn_write(
-        &mut self,
-        buf: Box<dyn AnyBuf>,
-    ) -> BoxFuture<'_, BufResult<usize, Box<dyn AnyBuf>>>;
+    fn dyn_write(&mut self, buf: DynBuf) -> BoxFuture<'_, BufResult<usize, DynBuf>>;
 
     #[doc(hidden)]
-    fn dyn_write_all(
-        &mut self,
-        buf: Box<dyn AnyBuf>,
-    ) -> BoxFuture<'_, WholeResult<Box<dyn AnyBuf>>>;
+    fn dyn_write_all(&mut self, buf: DynBuf) -> BoxFuture<'_, Result<DynBuf, BufError<DynBuf>>>;
 
     #[doc(hidden)]
     fn dyn_flush(&mut self) -> BoxFuture<'_, io::Result<()>>;
@@ -159,18 +153,15 @@ fn unbox<B: 'static>(buf: Box<dyn Any>) -> B {
 }
 
 impl<R: AsyncRead> DynAsyncRead for R {
-    fn dyn_read(
-        &mut self,
-        buf: Box<dyn AnyBufMut>,
-    ) -> BoxFuture<'_, BufResult<usize, Box<dyn AnyBufMut>>> {
+    fn dyn_read(&mut self, buf: DynBufMut) -> BoxFuture<'_, BufResult<usize, DynBufMut>> {
         Box::pin(self.read(buf))
     }
 
     fn dyn_read_exact(
         &mut self,
-        buf: Box<dyn AnyBufMut>,
+        buf: DynBufMut,
         len: usize,
-    ) -> BoxFuture<'_, WholeResult<Box<dyn AnyBufMut>>> {
+    ) -> BoxFuture<'_, Result<DynBufMut, BufError<DynBufMut>>> {
         Box::pin(self.read_exact(buf, len))
     }
 
@@ -188,17 +179,11 @@ impl<R: AsyncRead> DynAsyncRead for R {
 }
 
 impl<W: AsyncWrite> DynAsyncWrite for W {
-    fn dyn_write(
-        &mut self,
-        buf: Box<dyn AnyBuf>,
-    ) -> BoxFuture<'_, BufResult<usize, Box<dyn AnyBuf>>> {
+    fn dyn_write(&mut self, buf: DynBuf) -> BoxFuture<'_, BufResult<usize, DynBuf>> {
         Box::pin(self.write(buf))
     }
 
-    fn dyn_write_all(
-        &mut self,
-        buf: Box<dyn AnyBuf>,
-    ) -> BoxFuture<'_, WholeResult<Box<dyn AnyBuf>>> {
+    fn dyn_write_all(&mut self, buf: DynBuf) -> BoxFuture<'_, Result<DynBuf, BufError<DynBuf>>> {
         Box::pin(self.write_all(buf))
     }
 

@@ -1,23 +1,12 @@
 //! Copying a file inside the kernel: from the page cache into a pipe, and from there to the destination.
 //!
-//! Measured on 6.18 in a bare ring (`benches/src/bin/copy.rs`), as the time for one chunk relative to a loop of reads
-//! and writes with buffers of the same size:
-//!
-//! | from | to | 64 KiB | 128 KiB | 256 KiB | 1 MiB |
-//! |---|---|---|---|---|---|
-//! | file | socket | 1.13 | 0.85 | 0.56 to 0.86 | 0.72 to 0.75 |
-//! | file | pipe | 4.0 | 2.1 | 0.28 | 0.12 |
-//! | file | file | 1.00 | 0.88 | 0.80 | 0.81 |
-//! | socket | socket | 1.19 | 1.04 | 1.00 | 0.94 |
-//! | socket | file | 2.5 | 2.1 | 0.6 to 1.5 | 0.84 |
-//! | pipe | socket | 1.02 | – | 1.09 | 1.02 |
-//!
-//! With `gimmal::io::copy` itself, whole files of 256 KiB, 1 MiB and 32 MiB: to a socket 0.83, 0.74 and 0.69, to a pipe
-//! that holds 1 MiB 0.5, 0.4 and 0.34, to a file 0.93, 0.88 and 0.83. To a pipe that holds 64 KiB: 0.6 to 1.9.
+//! In chunks of 256 KiB, a splice from a file costs less than reads and writes, whatever the destination; from a socket
+//! or a pipe it gains little or nothing. (The figures are in `benches/README.md`.)
 //!
 //! A splice always goes to a kernel worker, which it occupies for as long as the other side makes it wait. So only
 //! large files are spliced, and at most sixteen at once on a thread.
 
+use crate::buf::BufError;
 use crate::op::{Outlet, SharedFd, Splice};
 use crate::sys::Descriptor;
 use std::cell::Cell;
@@ -28,27 +17,19 @@ use std::rc::Rc;
 /// The capacity of the pipe in bytes.
 pub(super) const CHUNK: usize = 256 << 10;
 
-/// A copy that was stopped: the error, and the bytes that were taken from the file and not written.
-pub(super) struct Stopped {
-    pub(super) error: io::Error,
-    pub(super) rest: Vec<u8>,
+/// The error of a copy that was stopped, with the bytes that were taken from the file and not written.
+type Stopped = BufError<Vec<u8>>;
+
+fn unable() -> Stopped {
+    BufError::new(io::ErrorKind::Unsupported.into(), Vec::new())
 }
 
-impl Stopped {
-    fn unable() -> Stopped {
-        Stopped {
-            error: io::ErrorKind::Unsupported.into(),
-            rest: Vec::new(),
-        }
-    }
-
-    /// Whether the file cannot be spliced at all, or not to its end: the kernel returns EINVAL for files it cannot
-    /// splice (for example a file opened for appending), and the ring may lack the opcode. If the other side is
-    /// nonblocking, a splice does not wait for room, as a write does.
-    pub(super) fn is_unable(&self) -> bool {
-        use io::ErrorKind::{InvalidInput, Unsupported, WouldBlock};
-        matches!(self.error.kind(), InvalidInput | Unsupported | WouldBlock)
-    }
+/// Whether the file cannot be spliced at all, or not to its end: the kernel returns EINVAL for files it cannot splice
+/// (for example a file opened for appending), and the ring may lack the opcode. If the other side is nonblocking, a
+/// splice does not wait for room, as a write does.
+pub(super) fn is_unable(stopped: &Stopped) -> bool {
+    use io::ErrorKind::{InvalidInput, Unsupported, WouldBlock};
+    matches!(stopped.kind(), InvalidInput | Unsupported | WouldBlock)
 }
 
 /// The maximum number of copies that occupy a kernel worker at once, for each thread, as each has its own ring. Further
@@ -113,25 +94,24 @@ impl Through {
     }
 }
 
-/// Copies from the cursor of a file to its end. Adds the bytes that have arrived to `copied`, and reports it to
-/// `progress`.
+/// Copies from the cursor of a file to its end. Calls `moved` with the number of bytes that have arrived since its last
+/// call.
 pub(super) async fn splice(
     file: &SharedFd,
     to: &Outlet,
-    copied: &mut u64,
-    progress: &mut impl FnMut(u64),
+    moved: &mut impl FnMut(usize),
 ) -> Result<(), Stopped> {
     let capacity = to.pipe_capacity();
     // A small pipe would cost a trip to a worker for every small piece that fits.
     if capacity.is_some_and(|capacity| capacity < CHUNK) {
-        return Err(Stopped::unable());
+        return Err(unable());
     }
     let Some(slot) = WorkerPermit::take() else {
-        return Err(Stopped::unable());
+        return Err(unable());
     };
     match capacity {
-        Some(_) => into_pipe(file, to, copied, progress, slot).await,
-        None => through_pipe(file, to, copied, progress, slot).await,
+        Some(_) => into_pipe(file, to, moved, slot).await,
+        None => through_pipe(file, to, moved, slot).await,
     }
 }
 
@@ -139,22 +119,15 @@ pub(super) async fn splice(
 async fn into_pipe(
     file: &SharedFd,
     to: &Outlet,
-    copied: &mut u64,
-    progress: &mut impl FnMut(u64),
+    moved: &mut impl FnMut(usize),
     slot: WorkerPermit,
 ) -> Result<(), Stopped> {
     let slot = Rc::new(slot);
     loop {
         match Splice::new(file, to, CHUNK, slot.clone()).await {
             Ok(0) => return Ok(()),
-            Ok(n) => {
-                *copied += n as u64;
-                progress(*copied);
-            }
-            Err(error) => {
-                let rest = Vec::new();
-                return Err(Stopped { error, rest });
-            }
+            Ok(n) => moved(n),
+            Err(error) => return Err(BufError::new(error, Vec::new())),
         }
     }
 }
@@ -162,36 +135,30 @@ async fn into_pipe(
 async fn through_pipe(
     file: &SharedFd,
     to: &Outlet,
-    copied: &mut u64,
-    progress: &mut impl FnMut(u64),
+    moved: &mut impl FnMut(usize),
     slot: WorkerPermit,
 ) -> Result<(), Stopped> {
     let Some(pipe) = Through::new(slot).map(Rc::new) else {
-        return Err(Stopped::unable());
+        return Err(unable());
     };
     loop {
         let mut left =
             match Splice::into_private_pipe(file, &pipe.writer, CHUNK, pipe.clone()).await {
                 Ok(0) => return Ok(()),
                 Ok(n) => n,
-                Err(error) => {
-                    let rest = Vec::new();
-                    return Err(Stopped { error, rest });
-                }
+                Err(error) => return Err(BufError::new(error, Vec::new())),
             };
         while left > 0 {
             let error = match Splice::new(&pipe.reader, to, left, pipe.clone()).await {
                 Ok(0) => crate::op::nothing_taken(),
                 Ok(n) => {
                     left -= n;
-                    *copied += n as u64;
-                    progress(*copied);
+                    moved(n);
                     continue;
                 }
                 Err(error) => error,
             };
-            let rest = pipe.rest(left);
-            return Err(Stopped { error, rest });
+            return Err(BufError::new(error, pipe.rest(left)));
         }
     }
 }

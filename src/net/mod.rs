@@ -26,6 +26,7 @@
 
 mod accepting;
 mod bytes;
+mod datagrams;
 mod debug;
 mod halves;
 mod listener;

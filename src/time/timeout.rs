@@ -203,8 +203,7 @@ impl<F: Future> Future for TimeoutAny<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         self.poll_both(context).map(|ended| match ended {
             (Some(output), false) => Ok(output),
-            (output, true) => Err(CutShort::by_time(output)),
-            (None, false) => Err(CutShort::from_outside()),
+            (output, is_timeout) => Err(CutShort::new(output, is_timeout)),
         })
     }
 }

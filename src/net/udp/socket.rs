@@ -2,6 +2,7 @@
 
 use super::meta::{CONTROL_ROOM, RecvMeta, SendMeta};
 use crate::buf::{BufError, IoBuf, IoBufMut};
+use crate::net::datagrams::datagram_socket;
 use crate::net::debug::debug;
 use crate::net::names::{to_ip, try_each};
 use crate::net::{Host, ToAddrs};
@@ -180,39 +181,6 @@ impl UdpSocket {
         SendMessage::after_lookup(self.socket.clone(), buf, address)
     }
 
-    /// Sends a datagram to the connected peer: `send(2)`. Returns its length and the buffer.
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use gimmal::net::UdpSocket;
-    ///
-    /// gimmal::run(async {
-    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
-    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
-    ///     client.connect(server.local_addr()?).await?;
-    ///     client.send("hello").await?;
-    ///     assert_eq!(server.recv(vec![0; 64]).await?.1, b"hello");
-    ///
-    ///     let error = server.send("to whom?").await.unwrap_err();
-    ///     assert_eq!(gimmal::errno(&error), Some(libc::EDESTADDRREQ));
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of [`send_to`](UdpSocket::send_to); `ConnectionRefused` if the peer has refused an **earlier** datagram;
-    /// EDESTADDRREQ if the socket is not connected.
-    ///
-    /// # Cancel safety
-    ///
-    /// A canceled send has sent nothing. Whether a dropped send has sent the datagram is unknown.
-    // Test: tests/udp.rs
-    pub fn send<B: IoBuf>(&self, buf: B) -> Op<SendMessage<B>> {
-        SendMessage::new(self.socket.clone(), buf, None, &[])
-    }
-
     /// Sends a datagram with the given metadata: source address, interface, hop limit, traffic class, segment size.
     ///
     /// ```
@@ -249,79 +217,6 @@ impl UdpSocket {
             Ok(control) => SendMessage::new(self.socket.clone(), buf, to.as_ref(), &control),
             Err(error) => SendMessage::rejected(self.socket.clone(), buf, error),
         }
-    }
-
-    /// Receives a datagram into at most the buffer's whole capacity, and sets the buffer's length to what was received.
-    /// Returns the number of bytes, the sender's address, and the buffer: `recvfrom(2)`.
-    ///
-    /// Receives on one socket run one at a time, in order: a second one waits until the first has ended.
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use gimmal::net::UdpSocket;
-    /// use std::time::Duration;
-    ///
-    /// gimmal::run(async {
-    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
-    ///     let received = server.recv_from(vec![0; 64]).timeout(Duration::from_millis(1)).await;
-    ///     let error = received.unwrap_err();
-    ///     assert!(gimmal::is_timeout(&error));
-    ///     // It took nothing, and returned the buffer.
-    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
-    ///     client.send_to("late", server.local_addr()?).await?;
-    ///     let ((n, from), buffer) = server.recv_from(error.into_buf()).await?;
-    ///     assert_eq!((&buffer[..n], from), (&b"late"[..], client.local_addr()?));
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// `InvalidInput` for a buffer of capacity zero; those of `recvfrom(2)`, with the peer's address:
-    /// `ConnectionRefused` if the socket is connected and the peer has refused an earlier datagram;
-    /// [`Canceled`](crate::Canceled). The error contains the buffer.
-    ///
-    /// # Cancel safety
-    ///
-    /// No datagram is lost. A canceled receive has taken none; a dropped receive leaves its datagram to the next
-    /// receive, which gets as much of it as fit into the first buffer.
-    // Test: tests/udp.rs
-    pub fn recv_from<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, (usize, SocketAddr)>> {
-        RecvMessage::new(self.socket.clone(), buf)
-    }
-
-    /// Receives a datagram, and returns the number of bytes and the buffer: `recv(2)`.
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use gimmal::net::UdpSocket;
-    ///
-    /// gimmal::run(async {
-    ///     let left = UdpSocket::bind("127.0.0.1:0").await?;
-    ///     let right = UdpSocket::bind("127.0.0.1:0").await?;
-    ///     left.connect(right.local_addr()?).await?;
-    ///     right.connect(left.local_addr()?).await?;
-    ///     left.send("ping").await?;
-    ///     let (n, buffer) = right.recv(vec![0; 64]).await?;
-    ///     assert_eq!(&buffer[..n], b"ping");
-    ///     right.send(buffer).await?;
-    ///     assert_eq!(left.recv(vec![0; 64]).await?.1, b"ping");
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of [`recv_from`](UdpSocket::recv_from).
-    ///
-    /// # Cancel safety
-    ///
-    /// No datagram is lost, as with [`recv_from`](UdpSocket::recv_from).
-    // Test: tests/udp.rs
-    pub fn recv<B: IoBufMut>(&self, buf: B) -> Op<RecvMessage<B, usize>> {
-        RecvMessage::new(self.socket.clone(), buf)
     }
 
     /// Receives a datagram with its metadata: whether it was truncated, and what the socket's options enable, which are
@@ -422,101 +317,6 @@ impl UdpSocket {
         RecvMessage::peek(self.socket.clone(), buf)
     }
 
-    /// Receives a datagram if there is one, without waiting: `recv(2)` with `MSG_DONTWAIT`. Returns the number of
-    /// bytes; bytes that do not fit into the buffer are lost. Otherwise as [`try_recv_from`](Self::try_recv_from).
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use gimmal::net::UdpSocket;
-    /// use std::io::ErrorKind;
-    ///
-    /// gimmal::run(async {
-    ///     let (left, right) = (UdpSocket::bind("127.0.0.1:0").await?, UdpSocket::bind("127.0.0.1:0").await?);
-    ///     left.connect(right.local_addr()?).await?;
-    ///     let mut buffer = [0; 64];
-    ///     assert_eq!(right.try_recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
-    ///     left.send("hello").await?;
-    ///     assert_eq!(right.try_recv(&mut buffer)?, 5);
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// Those of [`try_recv_from`](Self::try_recv_from).
-    pub fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.socket.try_recv(buf)
-    }
-
-    /// Receives a datagram if there is one, without waiting, and returns the number of bytes and the sender's address:
-    /// `recvfrom(2)` with `MSG_DONTWAIT`. Bytes that do not fit into the buffer are lost.
-    ///
-    /// A datagram that a dropped receive has taken comes first. A call that does not wait is not canceled either: it
-    /// also works in a canceled scope.
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use gimmal::net::UdpSocket;
-    ///
-    /// gimmal::run(async {
-    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
-    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
-    ///     let mut buffer = [0; 64];
-    ///     for text in ["one", "two"] {
-    ///         client.try_send_to(text.as_bytes(), server.local_addr()?)?;
-    ///     }
-    ///     // Everything that has arrived.
-    ///     let mut received = Vec::new();
-    ///     while let Ok((n, from)) = server.try_recv_from(&mut buffer) {
-    ///         assert_eq!(from, client.local_addr()?);
-    ///         received.push(buffer[..n].to_vec());
-    ///     }
-    ///     assert_eq!(received, [b"one", b"two"]);
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if no datagram is available. Also while another receive is in progress or waits for its turn, so
-    /// that datagrams stay in order. A dropped receive is in progress until the kernel has stopped it: await something,
-    /// then try again.
-    ///
-    /// `InvalidInput` for an empty buffer; otherwise those of [`recv_from`](Self::recv_from).
-    pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.socket.try_recv(buf)
-    }
-
-    /// Sends a datagram to the connected peer if there is room, without waiting: `send(2)` with `MSG_DONTWAIT`. Returns
-    /// its length.
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use gimmal::net::UdpSocket;
-    ///
-    /// gimmal::run(async {
-    ///     let (left, right) = (UdpSocket::bind("127.0.0.1:0").await?, UdpSocket::bind("127.0.0.1:0").await?);
-    ///     left.connect(right.local_addr()?).await?;
-    ///     assert_eq!(left.try_send(b"hello")?, 5);
-    ///     assert_eq!(right.recv(vec![0; 64]).await?.1, b"hello");
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if there is no room. Also while another [`send`](Self::send) is in progress or waits for its turn,
-    /// so that datagrams to the peer stay in order. A dropped one is in progress until the kernel has stopped it: await
-    /// something, then try again.
-    ///
-    /// Otherwise those of [`send`](Self::send).
-    pub fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
-        self.socket.try_send(buf, None)
-    }
-
     /// Sends a datagram to an address if there is room, without waiting: `sendto(2)` with `MSG_DONTWAIT`. Returns its
     /// length.
     ///
@@ -544,64 +344,6 @@ impl UdpSocket {
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         to_ip(SockRef::from(self).peer_addr()?)
     }
-
-    /// Returns the descriptor, to be held by custom operations.
-    #[must_use]
-    pub fn shared_fd(&self) -> SharedFd {
-        self.socket.fd().clone()
-    }
-
-    /// Closes the socket, and returns any error of closing it. Cancels operations that are still in progress on it, and
-    /// waits for them.
-    ///
-    /// ```
-    /// # fn main() -> std::io::Result<()> {
-    /// use gimmal::net::UdpSocket;
-    ///
-    /// gimmal::run(async {
-    ///     let socket = UdpSocket::bind("127.0.0.3:0").await?;
-    ///     let address = socket.local_addr()?;
-    ///     socket.close().await?;
-    ///     // The address is free.
-    ///     assert_eq!(UdpSocket::bind(address).await?.local_addr()?, address);
-    ///     Ok(())
-    /// })
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// `ResourceBusy` if something else holds the descriptor: an operation that was started and not awaited, or a
-    /// [`SharedFd`]; the descriptor closes when its last holder is dropped. [`Canceled`](crate::Canceled) while waiting
-    /// for operations.
-    ///
-    /// # Cancel safety
-    ///
-    /// The socket closes even after a cancel or a drop: if the wait is dropped, the last operation in progress on it
-    /// closes it.
-    // Test: tests/udp.rs
-    pub async fn close(self) -> io::Result<()> {
-        self.socket.release().close().await
-    }
-
-    /// Converts the socket into a std socket over the same descriptor, which can be sent to another thread.
-    ///
-    /// # Errors
-    ///
-    /// `ResourceBusy` while an operation is in progress on the socket, even one whose future was dropped, or while a
-    /// datagram that such an operation received has not been taken. The error contains the socket.
-    pub fn into_std(self) -> Result<std::net::UdpSocket, BufError<UdpSocket>> {
-        let what = "an operation is still in progress on the socket, or has left a datagram";
-        self.socket.into_std(what, |socket| UdpSocket { socket })
-    }
-
-    /// Creates a socket from a std socket.
-    #[must_use]
-    pub fn from_std(socket: std::net::UdpSocket) -> UdpSocket {
-        UdpSocket {
-            socket: FdOwner::new(Datagrams::new(SharedFd::from(OwnedFd::from(socket)))),
-        }
-    }
 }
 
 impl fmt::Debug for UdpSocket {
@@ -611,9 +353,8 @@ impl fmt::Debug for UdpSocket {
     }
 }
 
-fd_type! {
-    UdpSocket, self => self.socket.fd(),
-    from std::net::UdpSocket,
+datagram_socket! {
+    UdpSocket, std::net::UdpSocket,
     /// Wraps a UDP socket.
-    fd => UdpSocket::from_std(fd.into())
+    from
 }

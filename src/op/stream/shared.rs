@@ -362,7 +362,6 @@ impl Permit {
 }
 
 impl Drop for Permit {
-    #[inline]
     fn drop(&mut self) {
         self.stream.lock(self.direction).leave(self.position);
     }

@@ -285,14 +285,6 @@ impl Core {
         self.context.canceled.set(canceled);
     }
 
-    /// Whether a task or child is canceled, itself or from above.
-    pub(super) fn is_task_canceled(&self, task: Key) -> bool {
-        let task_scope = self.tasks.borrow().task_scope(task);
-        task_scope.is_some_and(|task_scope| {
-            task_scope.cancel_called || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
-        })
-    }
-
     /// Returns the current scope of the tree; that around the task, if it has none of its own. `None` if the task has
     /// ended, but one of its destructors is still running.
     pub(super) fn scope_around(&self) -> Option<Key> {
@@ -300,6 +292,14 @@ impl Core {
             OwnerKind::Task(task) => Some(self.tasks.borrow().task_scope(task)?.scope),
             OwnerKind::Scope(scope) => Some(scope),
         }
+    }
+
+    /// Whether a task or child is canceled, itself or from above.
+    pub(super) fn is_task_canceled(&self, task: Key) -> bool {
+        let task_scope = self.tasks.borrow().task_scope(task);
+        task_scope.is_some_and(|task_scope| {
+            task_scope.cancel_called || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
+        })
     }
 
     /// Returns the current scope of the tree, as the parent of a new scope. A task without a scope gets its own for
