@@ -8,9 +8,8 @@ use super::child::ChildHandle;
 use super::child_cell::Report;
 use super::child_set::{ChildSet, EndKind, Ended, NextChild};
 use crate::error::{Canceled, Failures, GroupError, is_cancellation};
-use crate::runtime::{self, Core};
+use crate::runtime::{self, Alarm, Core};
 use crate::scope::ScopeKind;
-use crate::table::Key;
 use crate::tasks::Origin;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -26,7 +25,7 @@ pub(super) struct Nursery<'scope, 'env: 'scope> {
     pub(super) children: ChildSet,
     drain: Cell<Option<Duration>>,
     /// The timer of the cleanup deadline.
-    alarm: Cell<Option<Key>>,
+    alarm: Cell<Alarm>,
     /// Whether a scope outside the group cut a child short.
     cut_off: Cell<bool>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
@@ -109,7 +108,6 @@ impl Drop for Closing<'_, '_, '_> {
         nursery.children.clear();
         let panic = nursery.panic.take();
         if let Some(core) = runtime::reach(nursery.children.runtime_id()) {
-            nursery.release_alarm(&core);
             // The group was dropped before its panic could be resumed.
             if let Some(payload) = panic {
                 core.report_panic_of_group(payload);
@@ -130,7 +128,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         Nursery {
             children,
             drain: Cell::new(None),
-            alarm: Cell::new(None),
+            alarm: Cell::default(),
             cut_off: Cell::new(false),
             panic: Cell::new(None),
             reason: RefCell::new(None),
@@ -306,7 +304,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
             }
         }
         self.children.close();
-        self.release_alarm(core);
+        drop(self.alarm.take());
         if core.waits_for_orphans(self.children.scope()) {
             return Poll::Pending;
         }
@@ -365,25 +363,10 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         let Some(time) = self.drain.get() else {
             return false;
         };
-        let waker = crate::tasks::copy_waker(context.waker());
-        let Some(alarm) = self.alarm.get() else {
-            self.alarm
-                .set(Some(core.arm_alarm(core.now() + time, waker)));
-            return false;
-        };
-        match core.poll_alarm(alarm, waker) {
-            Ok(()) => true,
-            Err(replaced) => {
-                runtime::drop_waker(Some(replaced));
-                false
-            }
-        }
-    }
-
-    fn release_alarm(&self, core: &Core) {
-        if let Some(alarm) = self.alarm.take() {
-            runtime::drop_waker(core.release_timer(alarm));
-        }
+        let mut alarm = self.alarm.take();
+        let is_over = alarm.poll(core, core.now() + time, context.waker());
+        self.alarm.set(alarm);
+        is_over
     }
 }
 

@@ -47,20 +47,6 @@ impl Core {
         }
     }
 
-    /// Whether a scoped future inside a task waits for an operation in its scope. Most canceled futures do, and need no
-    /// further check.
-    pub(crate) fn is_scope_parked(&self, key: Key) -> bool {
-        let leaf = self.scopes.borrow().any_leaf(key);
-        leaf.is_some_and(|leaf| {
-            leaf.kind() == LeafKind::Operation
-                && self.status(leaf, Owner::scope(key)) == LeafStatus::Pending
-        })
-    }
-
-    pub(crate) fn is_scope_busy(&self, key: Key) -> bool {
-        self.is_busy(Owner::scope(key))
-    }
-
     /// Whether the future of the current scope has swallowed too many errors. If so, reports that.
     pub(crate) fn is_spent(&self, rejections: u32) -> bool {
         if rejections < REJECTIONS_MAX {
@@ -91,7 +77,7 @@ impl Core {
 
     /// Returns whether the runtime will still complete a leaf of this owner. If that leaf is an orphan, the future that
     /// runs here is woken when the orphan ends.
-    fn is_busy(&self, at: Owner) -> bool {
+    pub(crate) fn is_busy(&self, at: Owner) -> bool {
         let overdue = RefCell::new(Vec::new());
         let status = |leaf: Leaf, owner| {
             let found = self.status(leaf, owner);
