@@ -238,7 +238,7 @@ impl Stream {
             }
             StreamKind::Pipe => self.fd().descriptor().read_now(buf),
         };
-        received.map_err(|error| self.tried("receive from", error))
+        received.map_err(|error| self.with_context("receive from", error))
     }
 }
 

@@ -129,7 +129,7 @@ impl Stream {
             }
             StreamKind::Pipe => self.fd().descriptor().write_now(buf),
         };
-        sent.map_err(|error| self.tried("send to", error))
+        sent.map_err(|error| self.with_context("send to", error))
     }
 }
 
