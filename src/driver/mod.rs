@@ -140,9 +140,9 @@ pub(crate) struct Dropped {
 /// What must be disposed of after a future was dropped.
 pub(crate) enum DroppedDuty {
     /// The completions that an orphan had collected.
-    Items(Key, Vec<Completion>),
+    Items(Key, VecDeque<Completion>),
     /// All remaining completions; the payload is dropped after them.
-    Ended(Box<dyn Payload>, Vec<Completion>),
+    Ended(Box<dyn Payload>, VecDeque<Completion>),
 }
 
 /// The operations of one runtime, on a ring.
@@ -357,8 +357,7 @@ impl<P: Port> Driver<P> {
                 if ask_cancel && row.stoppable {
                     self.push_cancel(key);
                 }
-                let items = collected.map(|items| Vec::from(*items));
-                DroppedDuty::Items(key, items.unwrap_or_default())
+                DroppedDuty::Items(key, collected.map_or_else(VecDeque::new, |items| *items))
             }
             OnDrop::Ended {
                 payload,
@@ -366,8 +365,8 @@ impl<P: Port> Driver<P> {
                 last,
             } => {
                 self.rows.remove(key);
-                let mut items = collected.map_or_else(Vec::new, |items| Vec::from(*items));
-                items.push(last);
+                let mut items = collected.map_or_else(VecDeque::new, |items| *items);
+                items.push_back(last);
                 DroppedDuty::Ended(payload, items)
             }
         };
@@ -408,11 +407,9 @@ impl<P: Port> Driver<P> {
 
     /// Asks the kernel to stop all operations on this descriptor, and returns whether there are any (C13).
     pub(crate) fn cancel_on(&mut self, fd: i32) -> bool {
-        let on_it = self.rows.iter();
-        let on_it = on_it.filter(|(_, row)| {
-            (row.fd == fd || row.second_fd == fd) && row.lifecycle.is_in_flight()
-        });
-        let keys: Vec<Key> = on_it.map(|(key, _)| key).collect();
+        let keys = self
+            .rows
+            .keys(|row| (row.fd == fd || row.second_fd == fd) && row.lifecycle.is_in_flight());
         for key in &keys {
             self.ask_cancel(*key);
         }
@@ -422,7 +419,7 @@ impl<P: Port> Driver<P> {
     /// Asks the kernel to stop all operations, and the wake poll (O8). Returns the wakers that waited for them, to be
     /// dropped.
     pub(crate) fn cancel_all(&mut self) -> Vec<Waker> {
-        let keys: Vec<Key> = self.rows.iter().map(|(key, _)| key).collect();
+        let keys = self.rows.keys(|_| true);
         let mut wakers = Vec::new();
         for key in keys {
             self.ask_cancel(key);
@@ -706,9 +703,7 @@ impl<P: Port> Driver<P> {
             let due = Instant::from_ns(row.since_ns) + OVERDUE;
             !row.is_looked_at && row.stoppable && row.lifecycle.is_awaited() && due <= now
         };
-        let found = self.rows.iter().filter(|(_, row)| is_overdue(row));
-        let found: Vec<Key> = found.map(|(key, _)| key).collect();
-        for key in found {
+        for key in self.rows.keys(is_overdue) {
             if let Some(row) = self.rows.get_mut(key) {
                 row.is_looked_at = true;
                 // Only paths and files: other operations wait for their peers, not for a thread.
@@ -809,8 +804,7 @@ impl<P> Drop for Driver<P> {
 /// Forgets the memory that orphans lent to the kernel, and their rows. A row that a future owns stays: the future keeps
 /// its memory, or forgets it. Returns the kinds of the operations in flight.
 fn leak_owners(rows: &mut Table<Slot>) -> Vec<&'static str> {
-    let in_flight = rows.iter().filter(|(_, row)| row.lifecycle.is_in_flight());
-    let keys: Vec<Key> = in_flight.map(|(key, _)| key).collect();
+    let keys = rows.keys(|row| row.lifecycle.is_in_flight());
     let mut kinds = Vec::with_capacity(keys.len());
     for key in keys {
         if let Some(row) = rows.get_mut(key) {

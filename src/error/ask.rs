@@ -125,18 +125,21 @@ fn find(mut at: *const RegisteredType, id: TypeId) -> Option<Cause> {
 
 /// Registers the type, so that errors of this type are asked for their cause from now on.
 pub(crate) fn register_type<T: Wraps>() {
-    let id = typeid::of::<T>();
+    register(typeid::of::<T>(), |error| {
+        // SAFETY: it is called with a value that has the type ID of `T`: the same type except for lifetimes, and the
+        // implementations of `Wraps`, which are generic over types with any lifetimes, do not rely on these.
+        unsafe { (*error.cast::<T>()).known_source() }.map(|found| ptr::from_ref(found.0))
+    });
+}
+
+fn register(id: TypeId, cause: Cause) {
     let mut head = REGISTERED.load(Ordering::Acquire);
     if find(head, id).is_some() {
         return;
     }
     let new = Box::leak(Box::new(RegisteredType {
         id,
-        cause: |error| {
-            // SAFETY: it is called with a value that has the type ID of `T`: the same type except for lifetimes, and
-            // the implementations of `Wraps`, which are generic over types with any lifetimes, do not rely on these.
-            unsafe { (*error.cast::<T>()).known_source() }.map(|found| ptr::from_ref(found.0))
-        },
+        cause,
         next: head,
     }));
     // Another thread may register the same type at the same time. A duplicate in the list does no harm.

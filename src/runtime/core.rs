@@ -17,7 +17,6 @@ use crate::timer::Timers;
 use crate::wait_queue::WaitQueue;
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::rc::Rc;
@@ -54,7 +53,7 @@ pub(crate) struct Core {
     pub(super) thread_shortage: ThreadShortage,
     pub(crate) hook: Hook,
     /// By the type of the `Option`, for each type of output that a task was detached with.
-    pub(super) reporters: RefCell<HashMap<TypeId, Reporter>>,
+    pub(super) reporters: RefCell<Vec<(TypeId, Reporter)>>,
     /// Tasks that were running when abort handles for them were made.
     pub(super) unwrapped: RefCell<Vec<(Key, Ending)>>,
     /// The number of times that canceled tasks have woken themselves.
@@ -76,19 +75,23 @@ impl Core {
     pub(super) fn new(
         settings: Builder,
         receive_buffers: BufSizes,
-        driver: Driver<Ring>,
+        ring: Ring,
         slot: RuntimeSlot,
-    ) -> io::Result<Core> {
+    ) -> io::Result<Rc<Core>> {
         static RUNTIME_IDS: AtomicU64 = AtomicU64::new(1);
-        let now = driver.now().as_ns();
+        // Whatever can fail or panic comes first: each such call behind another needs code that drops what is there.
+        let fork = ForkMark::new()?;
+        let tasks = Rc::new(RefCell::new(Tasks::new(slot.number())));
+        let timers = Timers::new(ring.now().as_ns());
         let scopes = Scopes::new();
         let id = RUNTIME_IDS.fetch_add(1, Ordering::Relaxed);
         slot.inbox().open(id);
-        Ok(Core {
+        let driver = Driver::new(ring, slot.descriptor());
+        Ok(Rc::new(Core {
             id,
-            tasks: Rc::new(RefCell::new(Tasks::new(slot.number()))),
+            tasks,
             driver: RefCell::new(driver),
-            timers: RefCell::new(Timers::new(now)),
+            timers: RefCell::new(timers),
             context: Context::new(scopes.root()),
             scopes: RefCell::new(scopes),
             waits: RefCell::new(Table::new()),
@@ -110,9 +113,9 @@ impl Core {
             attributed: Cell::new(false),
             attributions: RefCell::default(),
             rejections: Cell::new(0),
-            fork: ForkMark::new()?,
+            fork,
             slot,
-        })
+        }))
     }
 
     pub(crate) fn runtime_id(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! The leaves of one scope.
 
 use crate::table::Leaf;
+use std::collections::BinaryHeap;
 
 /// The status of a leaf, according to the table that holds its row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +43,9 @@ impl Leaves {
         if self.more.len() == self.more.capacity() {
             self.more.retain(|leaf| !is_gone(*leaf));
             if self.more.len() * 2 > self.more.capacity() {
-                // A leaf that left and came back is listed once for each time.
-                self.more
-                    .sort_by_key(|leaf| (leaf.key().to_u64(), leaf.kind() as u8));
+                // A leaf that left and came back is listed once for each time. A heap sorts in a tenth of the code that a
+                // slice takes.
+                self.more = BinaryHeap::from(std::mem::take(&mut self.more)).into_sorted_vec();
                 self.more.dedup();
             }
             if self.more.len() * 2 > self.more.capacity() {

@@ -16,7 +16,7 @@ pub(crate) enum LeafKind {
 
 /// Something pending that the runtime will complete: the key of its row, and the kind of table. Row indices have 28
 /// bits, which leaves room for the kind.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Leaf(NonZeroU64);
 
 const KIND_SHIFT: u32 = 28;

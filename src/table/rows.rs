@@ -63,11 +63,13 @@ struct Shelf {
     generation: u32,
 }
 
-/// Where the next row is, if the heap is empty and the newest chunk is full.
+/// Where the next row is, if the heap is empty.
 #[derive(Clone, Copy, Debug)]
 enum NextFree {
     /// On this shelf.
     Shelf(usize),
+    /// The next one of the newest chunk.
+    Last,
     /// The first row of this chunk, which is not allocated yet.
     New(usize),
 }
@@ -160,14 +162,9 @@ impl<T, const BITS: u32> Table<T, BITS> {
 
     #[cold]
     fn next_index_new(&self) -> u32 {
-        if self.shelved == 0
-            && let Some(chunk) = self.chunks.get(self.growing)
-            && (1..Self::CHUNK_ROWS).contains(&chunk.len())
-        {
-            return (self.growing << BITS | chunk.len()) as u32;
-        }
         match self.next() {
             NextFree::Shelf(at) => self.shelves[at].first,
+            NextFree::Last => (self.growing << BITS | self.chunks[self.growing].len()) as u32,
             NextFree::New(at) => (at << BITS) as u32,
         }
     }
@@ -178,6 +175,10 @@ impl<T, const BITS: u32> Table<T, BITS> {
         {
             return NextFree::Shelf(at);
         }
+        let newest = self.chunks.get(self.growing);
+        if newest.is_some_and(|chunk| (1..Self::CHUNK_ROWS).contains(&chunk.len())) {
+            return NextFree::Last;
+        }
         let given_back = self.chunks.iter().position(Vec::is_empty);
         NextFree::New(given_back.unwrap_or(self.chunks.len()))
     }
@@ -185,45 +186,30 @@ impl<T, const BITS: u32> Table<T, BITS> {
     /// Inserts when the heap is empty, which is mostly because the table grows.
     #[cold]
     fn insert_new(&mut self, value: T) -> Key {
-        let at = self.growing;
-        if self.shelved == 0
-            && let Some(chunk) = self.chunks.get_mut(at)
-            && (1..Self::CHUNK_ROWS).contains(&chunk.len())
-        {
-            let index = at << BITS | chunk.len();
-            let generation = self.generation;
-            self.len += 1;
-            self.made += 1;
-            chunk.push(Row {
-                generation,
-                next_free: NONE,
-                value: Some(value),
-            });
-            return Key::new(index as u32, generation);
-        }
-        self.insert_elsewhere(value)
+        self.refill();
+        self.insert(value)
     }
 
-    fn insert_elsewhere(&mut self, value: T) -> Key {
-        let at = match self.next() {
+    /// Puts at least one row into the empty heap.
+    fn refill(&mut self) {
+        match self.next() {
             NextFree::Shelf(at) => {
                 let shelf = &mut self.shelves[at];
                 self.free = std::mem::replace(&mut shelf.first, NONE);
                 self.shelved -= std::mem::take(&mut shelf.len);
-                return self.insert(value);
+                return;
             }
-            NextFree::New(at) => at,
-        };
-        self.make_chunk(at);
-        let generation = self.generation;
-        self.len += 1;
+            NextFree::Last => {}
+            NextFree::New(at) => self.make_chunk(at),
+        }
+        let chunk = &mut self.chunks[self.growing];
+        self.free = (self.growing << BITS | chunk.len()) as u32;
         self.made += 1;
-        self.chunks[at].push(Row {
-            generation,
+        chunk.push(Row {
+            generation: self.generation,
             next_free: NONE,
-            value: Some(value),
+            value: None,
         });
-        Key::new((at << BITS) as u32, generation)
     }
 
     fn make_chunk(&mut self, at: usize) {
@@ -429,10 +415,16 @@ impl<T, const BITS: u32> Table<T, BITS> {
 
     /// Iterates over all rows with their keys, by increasing index.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, &T)> {
-        let chunks = (0..).step_by(Self::CHUNK_ROWS).zip(&self.chunks);
-        chunks
-            .flat_map(|(first, chunk)| (first..).zip(chunk))
-            .filter_map(|(index, row)| Some((Key::new(index, row.generation), row.value.as_ref()?)))
+        let last = self.chunks.last().map_or(0, Vec::len);
+        let end = (self.chunks.len().saturating_sub(1) << BITS) + last;
+        // Row by row, not chunk by chunk: many calls walk a table, and nested iterators are a kilobyte of code for each.
+        (0..end as u32).filter_map(|index| self.at(index))
+    }
+
+    /// Returns the keys of the rows for which `is_wanted` returns true.
+    pub(crate) fn keys(&self, is_wanted: impl Fn(&T) -> bool) -> Vec<Key> {
+        let wanted = self.iter().filter(|(_, row)| is_wanted(row));
+        wanted.map(|(key, _)| key).collect()
     }
 }
 

@@ -82,3 +82,24 @@ where
         self.output()
     }
 }
+
+/// The payload of a panic, in the place of the task that panicked.
+#[derive(Debug)]
+pub(super) struct PanicPayload(pub(super) Option<Box<dyn Any + Send>>);
+
+impl PanicPayload {
+    /// Takes the payload out of a task that is one.
+    pub(super) fn take(mut task: Pin<Box<dyn Task>>) -> Option<Box<dyn Any + Send>> {
+        task.as_mut().output().downcast_mut::<Option<_>>()?.take()
+    }
+}
+
+impl Task for PanicPayload {
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        unreachable!("a task that has ended is not polled again")
+    }
+
+    fn output(self: Pin<&mut Self>) -> &mut dyn Any {
+        &mut self.get_mut().0
+    }
+}

@@ -4,7 +4,7 @@
 
 mod children;
 
-use super::cell::Task;
+use super::cell::{PanicPayload, Task};
 use super::queue::KeyQueue;
 use super::wake_id::WakeId;
 use super::waker::wake_id_of;
@@ -12,7 +12,6 @@ use crate::table::{Excess, Key, Leaf, Owner, Table};
 use children::ReadyQueue;
 pub(crate) use children::{NewChild, ReadyChild};
 use std::any::Any;
-use std::collections::HashMap;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
@@ -50,7 +49,7 @@ enum Stage {
     Running,
     /// Its allocation holds the output.
     Output,
-    /// The payload is in [`Tasks::payloads`].
+    /// The task holds the payload.
     Panicked,
     Aborted,
 }
@@ -175,9 +174,6 @@ impl Unclaimed {
     }
 }
 
-/// The capacity for panic payloads that is kept.
-const PAYLOADS_KEPT: usize = 64;
-
 /// The tasks of one runtime.
 pub(crate) struct Tasks {
     runtime: u16,
@@ -186,8 +182,6 @@ pub(crate) struct Tasks {
     /// Rows that have not ended, not counting children.
     alive: usize,
     queues: Table<ReadyQueue>,
-    /// Panic payloads of tasks whose handle is still there. There are few.
-    payloads: HashMap<Key, Box<dyn Any + Send>>,
 }
 
 impl Tasks {
@@ -198,7 +192,6 @@ impl Tasks {
             ready: KeyQueue::default(),
             alive: 0,
             queues: Table::new(),
-            payloads: HashMap::new(),
         }
     }
 
@@ -234,9 +227,6 @@ impl Tasks {
 
     /// Frees a part of the memory that a peak has left. Returns whether there is more to free.
     pub(crate) fn tidy(&mut self, period: u32) -> Excess {
-        if self.payloads.capacity() / 4 > self.payloads.len().max(PAYLOADS_KEPT) {
-            self.payloads.shrink_to(PAYLOADS_KEPT);
-        }
         let ready = match self.ready.trim() {
             true => Excess::Now,
             false => Excess::None,
@@ -290,10 +280,8 @@ impl Tasks {
 
     /// Returns every task of the runtime itself that has no scope of its own and has not ended.
     pub(crate) fn without_scope(&self) -> Vec<Key> {
-        let rows = self.rows.iter();
-        rows.filter(|(_, row)| row.child_of == Child::NONE && !row.has_scope && !row.has_ended())
-            .map(|(key, _)| key)
-            .collect()
+        self.rows
+            .keys(|row| row.child_of == Child::NONE && !row.has_scope && !row.has_ended())
     }
 
     /// Whether a join of this task is pending for this owner.
@@ -346,11 +334,8 @@ impl Tasks {
 
     /// Wakes every task. Returns foreign wakers, for the caller to wake outside the borrow.
     pub(crate) fn wake_everyone(&mut self) -> Vec<Waker> {
-        let names: Vec<WakeId> = self.rows.iter().map(|(key, _)| self.name(key)).collect();
-        names
-            .into_iter()
-            .filter_map(|name| self.wake(name))
-            .collect()
+        let keys = self.rows.keys(|_| true).into_iter();
+        keys.filter_map(|key| self.wake(self.name(key))).collect()
     }
 
     /// Returns the next task to poll. Its future is out of the table until [`park`](Tasks::park) or
@@ -456,7 +441,7 @@ impl Tasks {
             End::Aborted => row.stage = Stage::Aborted,
             End::Panicked(payload) => {
                 row.stage = Stage::Panicked;
-                self.payloads.insert(key, payload);
+                row.task = Some(Box::pin(PanicPayload(Some(payload))));
             }
         }
         Finished {
@@ -475,7 +460,7 @@ impl Tasks {
         let row = self.rows.remove(key)?;
         let end = match row.stage {
             Stage::Output => End::Output(row.task?),
-            Stage::Panicked => End::Panicked(self.payloads.remove(&key)?),
+            Stage::Panicked => End::Panicked(PanicPayload::take(row.task?)?),
             _ => End::Aborted,
         };
         Some(Unclaimed::new(end, row.origin, row.claim))
@@ -542,9 +527,7 @@ impl Tasks {
 
     /// Marks every spawned task to be dropped. Children are dropped with the futures that own them.
     pub(crate) fn abort_all(&mut self) {
-        let rows = self.rows.iter();
-        let tasks = rows.filter(|(_, row)| row.child_of == Child::NONE);
-        let keys: Vec<Key> = tasks.map(|(key, _)| key).collect();
+        let keys = self.rows.keys(|row| row.child_of == Child::NONE);
         for key in keys {
             self.abort(key);
         }
@@ -621,9 +604,7 @@ impl Tasks {
 
     /// Takes the results that handles have not taken, at shutdown. The handles find nothing.
     pub(crate) fn take_ended(&mut self) -> Vec<Unclaimed> {
-        let rows = self.rows.iter();
-        let tasks = rows.filter(|(_, row)| row.child_of == Child::NONE);
-        let keys: Vec<Key> = tasks.map(|(key, _)| key).collect();
+        let keys = self.rows.keys(|row| row.child_of == Child::NONE);
         keys.into_iter()
             .filter_map(|key| self.remove_ended(key))
             .collect()

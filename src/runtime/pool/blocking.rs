@@ -3,14 +3,16 @@
 //! A closure is Waiting → Running → Ended → Taken. While Waiting it can be withdrawn, which ends it with an error without
 //! running it. Once Running it is waited for, unless it was declared abandonable (C10).
 
-use super::{ErasedJob, Pool, lock};
+use super::{Pool, lock};
 use crate::error::JoinError;
 use crate::runtime::core::Core;
 use crate::runtime::current::{self, drop_waker};
 use crate::runtime::fault::{Hook, catch};
 use crate::runtime::scopes::Waiting;
 use crate::tasks::copy_waker;
+use std::any::Any;
 use std::fmt;
+use std::marker::PhantomData;
 use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
@@ -18,28 +20,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker, ready};
 
-type Closure<T> = Box<dyn FnOnce() -> T + Send>;
-type Disposal<T> = Box<dyn FnOnce(T) + Send>;
-type Outcome<T> = Result<T, JoinError>;
+/// The output of a closure, without its type: else a program would contain the code of jobs for each type of output.
+type Output = Box<dyn Any + Send>;
+type Closure = Box<dyn FnOnce() -> Output + Send>;
+type Disposal = Box<dyn FnOnce(Output) + Send>;
+type Outcome = Result<Output, JoinError>;
 
-enum Stage<T> {
-    Waiting(Closure<T>),
+enum Stage {
+    Waiting(Closure),
     Running,
-    Ended(Outcome<T>),
+    Ended(Outcome),
     Taken,
 }
 
-struct JobState<T> {
-    stage: Stage<T>,
+struct JobState {
+    stage: Stage,
     waker: Option<Waker>,
-    dispose: Option<Disposal<T>>,
+    dispose: Option<Disposal>,
     /// Whether nothing awaits the closure: the handle was dropped, or gave up on one that runs.
     detached: bool,
 }
 
-impl<T> JobState<T> {
+impl JobState {
     /// Takes the closure for the next stage, if no thread has started it.
-    fn take_closure(&mut self, next: Stage<T>) -> Option<Closure<T>> {
+    fn take_closure(&mut self, next: Stage) -> Option<Closure> {
         match mem::replace(&mut self.stage, next) {
             Stage::Waiting(closure) => Some(closure),
             other => {
@@ -50,8 +54,9 @@ impl<T> JobState<T> {
     }
 }
 
-struct Job<T> {
-    state: Mutex<JobState<T>>,
+/// A closure in the pool.
+pub(super) struct Job {
+    state: Mutex<JobState>,
     /// Set once the closure has run, just before its waiter is woken.
     over: Arc<AtomicBool>,
     abandonable: bool,
@@ -59,8 +64,9 @@ struct Job<T> {
     location: &'static Location<'static>,
 }
 
-impl<T: Send> ErasedJob for Job<T> {
-    fn run(&self) {
+impl Job {
+    /// Runs the closure, unless it was withdrawn.
+    pub(super) fn run(&self) {
         let closure = lock(&self.state).take_closure(Stage::Running);
         let Some(closure) = closure else {
             return;
@@ -80,7 +86,8 @@ impl<T: Send> ErasedJob for Job<T> {
         self.wake(waker);
     }
 
-    fn withdraw(&self, why: JoinError) {
+    /// Withdraws the closure if no thread has started it: wakes its waiter, and drops the closure.
+    pub(super) fn withdraw(&self, why: JoinError) {
         let mut state = lock(&self.state);
         let Some(closure) = state.take_closure(Stage::Ended(Err(why))) else {
             return;
@@ -91,21 +98,25 @@ impl<T: Send> ErasedJob for Job<T> {
         self.drop_closure(closure);
     }
 
-    fn is_abandonable(&self) -> bool {
+    /// Whether a shutdown does not wait for it.
+    pub(super) fn is_abandonable(&self) -> bool {
         self.abandonable
     }
-}
 
-impl<T> Job<T> {
     fn wake(&self, waker: Option<Waker>) {
         if let Some(waker) = waker {
             self.hook.guard("a waker", || waker.wake());
         }
     }
 
-    fn drop_closure(&self, closure: Closure<T>) {
+    fn drop_closure(&self, closure: Closure) {
         self.hook
             .guard("a closure that was not run", || drop(closure));
+    }
+
+    /// Whether the closure has ended or was withdrawn.
+    fn is_finished(&self) -> bool {
+        matches!(lock(&self.state).stage, Stage::Ended(_) | Stage::Taken)
     }
 
     fn was_rejected(&self) -> bool {
@@ -117,7 +128,7 @@ impl<T> Job<T> {
         matches!(lock(&self.state).stage, Stage::Waiting(_))
     }
 
-    fn nobody_waits(&self, outcome: Outcome<T>) {
+    fn nobody_waits(&self, outcome: Outcome) {
         match outcome.map_err(JoinError::try_into_panic) {
             Ok(value) => {
                 let dispose = lock(&self.state).dispose.take();
@@ -175,7 +186,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    start_blocking(run, None)
+    start(Box::new(|| Box::new(run())), None)
 }
 
 /// Runs a closure as [`spawn_blocking`] does, but lets it be abandoned: a canceled wait ends at once, the thread keeps
@@ -209,21 +220,26 @@ where
     T: Send + 'static,
     D: FnOnce(T) + Send + 'static,
 {
-    start_blocking(run, Some(Box::new(dispose)))
+    let dispose = |output| dispose(typed(output));
+    start(Box::new(|| Box::new(run())), Some(Box::new(dispose)))
+}
+
+/// Returns an output with the type that its closure returned.
+fn typed<T: 'static>(output: Output) -> T {
+    match output.downcast() {
+        Ok(output) => *output,
+        Err(_) => unreachable!("a job and its handle are made for one type"),
+    }
 }
 
 #[track_caller]
-fn start_blocking<F, T>(run: F, dispose: Option<Disposal<T>>) -> BlockingHandle<T>
-where
-    F: FnOnce() -> T + Send + 'static,
-    T: Send + 'static,
-{
+fn start<T>(closure: Closure, dispose: Option<Disposal>) -> BlockingHandle<T> {
     // Starting may drop the closure, which runs user code: hold the runtime, but borrow nothing of it.
     let core = current::required();
     let job = Arc::new(Job {
         abandonable: dispose.is_some(),
         state: Mutex::new(JobState {
-            stage: Stage::Waiting(Box::new(run)),
+            stage: Stage::Waiting(closure),
             waker: None,
             dispose,
             detached: false,
@@ -240,9 +256,12 @@ where
         core.pool.start(job.clone());
     }
     BlockingHandle {
-        job,
-        pool: core.pool.clone(),
-        waiting: Waiting::default(),
+        handle: JobHandle {
+            job,
+            pool: core.pool.clone(),
+            waiting: Waiting::default(),
+        },
+        output: PhantomData,
     }
 }
 
@@ -279,7 +298,14 @@ where
 // Test: tests/blocking.rs
 #[must_use = "dropping the handle detaches the closure; call `drop` to do so on purpose"]
 pub struct BlockingHandle<T> {
-    job: Arc<Job<T>>,
+    handle: JobHandle,
+    /// Invariant in `T`, which is the type of the output.
+    output: PhantomData<Mutex<T>>,
+}
+
+/// A handle without the type of the output.
+struct JobHandle {
+    job: Arc<Job>,
     pool: Pool,
     waiting: Waiting,
 }
@@ -287,19 +313,15 @@ pub struct BlockingHandle<T> {
 impl<T> BlockingHandle<T> {
     /// Removes the closure from the queue if no thread has started it: awaiting the handle then returns an error for
     /// which [`JoinError::is_aborted`] is true. A running closure cannot be stopped; awaiting the handle waits for it.
-    pub fn abort(&self)
-    where
-        T: Send,
-    {
-        self.job.withdraw(JoinError::aborted());
-        self.pool.forget(&self.job);
+    pub fn abort(&self) {
+        self.handle.job.withdraw(JoinError::aborted());
+        self.handle.pool.forget(&self.handle.job);
     }
 
     /// Whether the closure has ended or was removed from the queue, so that awaiting the handle does not wait.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        let state = lock(&self.job.state);
-        matches!(state.stage, Stage::Ended(_) | Stage::Taken)
+        self.handle.job.is_finished()
     }
 }
 
@@ -309,8 +331,14 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.handle.poll(context).map_ok(typed)
+    }
+}
+
+impl JobHandle {
+    fn poll(&mut self, context: &Context<'_>) -> Poll<Outcome> {
         // A ready result uses up coop budget, as every ready leaf does.
-        if self.is_finished() {
+        if self.job.is_finished() {
             if !current::try_with(Core::has_coop_budget).unwrap_or(true) {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
@@ -339,10 +367,8 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
         }
         outcome
     }
-}
 
-impl<T: Send + 'static> BlockingHandle<T> {
-    fn poll_job(&self, give_up: bool, new: Waker) -> Poll<Result<T, JoinError>> {
+    fn poll_job(&self, give_up: bool, new: Waker) -> Poll<Outcome> {
         let mut unstarted = None;
         let mut state = lock(&self.job.state);
         assert!(
@@ -381,7 +407,7 @@ impl<T: Send + 'static> BlockingHandle<T> {
     }
 }
 
-impl<T> Drop for BlockingHandle<T> {
+impl Drop for JobHandle {
     fn drop(&mut self) {
         let mut state = lock(&self.job.state);
         let waker = state.waker.take();
@@ -404,7 +430,7 @@ impl<T> Drop for BlockingHandle<T> {
 impl<T> fmt::Debug for BlockingHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BlockingHandle")
-            .field("started_at", &self.job.location)
+            .field("started_at", &self.handle.job.location)
             .finish_non_exhaustive()
     }
 }

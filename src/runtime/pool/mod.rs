@@ -12,6 +12,7 @@ pub(super) use self::thread_shortage::ThreadShortage;
 pub(crate) use self::thread_shortage::no_thread_for;
 pub(crate) use self::worker::Worker;
 
+use self::blocking::Job;
 use super::fault::Hook;
 use crate::error::JoinError;
 use crate::sys::no_thread;
@@ -25,15 +26,6 @@ pub(super) const THREADS_MAX: usize = 64;
 
 /// How long a thread stays idle before it exits.
 const IDLE_MAX: Duration = Duration::from_secs(10);
-
-/// A closure in the queue of the pool.
-pub(super) trait ErasedJob: Send + Sync {
-    fn run(&self);
-    /// Withdraws a closure that will not be run: wakes its waiter, and drops the closure.
-    fn withdraw(&self, why: JoinError);
-    /// Whether a shutdown does not wait for it.
-    fn is_abandonable(&self) -> bool;
-}
 
 /// Locks a mutex and ignores poisoning: no code that can panic runs under these locks.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -55,8 +47,8 @@ struct PoolShared {
 
 #[derive(Default)]
 struct JobQueue {
-    jobs: VecDeque<Arc<dyn ErasedJob>>,
-    running: Vec<Arc<dyn ErasedJob>>,
+    jobs: VecDeque<Arc<Job>>,
+    running: Vec<Arc<Job>>,
     /// Closures that have run and are being dropped, which may panic and call the hook.
     leaving: usize,
     threads: usize,
@@ -85,7 +77,7 @@ impl Pool {
     }
 
     /// Queues a closure, and wakes or starts a thread for it.
-    pub(super) fn start(&self, job: Arc<dyn ErasedJob>) {
+    fn start(&self, job: Arc<Job>) {
         let mut queue = lock(&self.0.queue);
         if queue.closed {
             drop(queue);
@@ -101,9 +93,9 @@ impl Pool {
         queue.threads += 1;
         drop(queue);
         let shared = self.0.clone();
-        let started = std::thread::Builder::new()
-            .name(shared.thread_name.clone())
-            .spawn(move || shared.serve());
+        let thread = std::thread::Builder::new().name(shared.thread_name.clone());
+        let serve: Box<dyn FnOnce() + Send> = Box::new(move || shared.serve());
+        let started = thread.spawn(serve);
         if let Err(error) = started {
             let mut queue = lock(&self.0.queue);
             queue.threads -= 1;
@@ -149,15 +141,10 @@ impl Pool {
     }
 
     /// Removes a withdrawn job from the queue.
-    pub(super) fn forget(&self, job: &Arc<impl ErasedJob>) {
+    fn forget(&self, job: &Arc<Job>) {
         let mut queue = lock(&self.0.queue);
-        let ours = Arc::as_ptr(job).cast::<()>();
-        let at = queue
-            .jobs
-            .iter()
-            .position(|job| Arc::as_ptr(job).cast::<()>() == ours);
         // The handle still holds the job, so nothing is dropped here.
-        at.map(|at| queue.jobs.remove(at));
+        queue.jobs.retain(|other| !Arc::ptr_eq(other, job));
     }
 
     /// Returns the numbers of threads, of running closures, and of waiting closures.

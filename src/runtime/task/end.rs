@@ -1,9 +1,9 @@
 //! The ends of tasks.
 
-use crate::runtime::core::Core;
+use crate::runtime::core::{Core, Reporter};
 use crate::runtime::fault::Fault;
 use crate::tasks::{End, Finished, Origin, Task, Unclaimed, wake_id_of};
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::pin::Pin;
 
 impl Core {
@@ -46,8 +46,9 @@ impl Core {
     #[cold]
     fn report_failure(&self, mut task: Pin<Box<dyn Task>>, origin: &Origin) {
         let output: &dyn Any = task.as_mut().output();
-        let reporter = self.reporters.borrow().get(&output.type_id()).copied();
-        let Some(reporter) = reporter else {
+        let is_for_output = |reporter: &&(TypeId, Reporter)| reporter.0 == output.type_id();
+        let reporter = self.reporters.borrow().iter().find(is_for_output).copied();
+        let Some((_, reporter)) = reporter else {
             unreachable!("a task is detached with the reporter for its output")
         };
         let failure = self.hook.guard("a task's output", || reporter(output));

@@ -265,7 +265,10 @@ impl<T> JoinHandle<T> {
     {
         if let Some(core) = current::reach(self.runtime_id) {
             let output = TypeId::of::<Option<T>>();
-            core.reporters.borrow_mut().insert(output, reporter);
+            let mut reporters = core.reporters.borrow_mut();
+            if !reporters.iter().any(|(kept, _)| *kept == output) {
+                reporters.push((output, reporter));
+            }
         }
         self.release(Claim::Reported);
         self.state = HandleState::Taken;
