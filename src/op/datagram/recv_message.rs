@@ -5,10 +5,11 @@ use super::message::fds_room;
 use super::shared::{Datagram, DatagramSocket};
 use crate::buf::{BufError, BufResult, IoBufMut, Lend, LendMut, Part, as_room, fill, need_room};
 use crate::op::fd::{Lane, Permit};
-use crate::op::operation::{debug_fields, operation, yields_first};
+use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
 };
+use crate::runtime::poll_coop_budget;
 use socket2::SockRef;
 use std::io;
 use std::marker::PhantomData;
@@ -63,7 +64,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
     /// Takes what an abandoned receive has left.
     #[cold]
     fn take_kept(&mut self, waker: &Waker) -> Readiness {
-        if yields_first(waker) {
+        if poll_coop_budget(waker).is_pending() {
             return Readiness::Wait;
         }
         let socket = self.permit.shared();

@@ -5,7 +5,7 @@ mod ordered;
 mod owner;
 mod poll;
 
-pub(crate) use idle::Idle;
+pub(crate) use idle::idle;
 pub(crate) use ordered::{Lane, Ordered, OrderedFd, Permit};
 pub(crate) use owner::FdOwner;
 pub use poll::PollAdd;
