@@ -33,7 +33,6 @@ pub type Recv<B> = StreamRecv<Part<B>>;
 pub type RecvVectored<B> = StreamRecv<Vectored<B>, MessageHeader>;
 
 /// Receives into what it lends.
-#[doc(hidden)]
 pub struct StreamRecv<L: LendMut, H: Header = ()> {
     permit: StreamPermit,
     pub(super) lent: L,

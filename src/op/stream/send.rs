@@ -27,7 +27,6 @@ pub type Send<B> = StreamSend<Part<B>>;
 pub type SendVectored<B> = StreamSend<Vectored<B>, MessageHeader>;
 
 /// Sends what it lends, or as much of it as one call takes.
-#[doc(hidden)]
 pub struct StreamSend<L: Lend, H: Header = ()> {
     permit: StreamPermit,
     pub(super) lent: L,
