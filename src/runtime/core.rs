@@ -136,11 +136,11 @@ impl Core {
 
     /// Returns the coarse time of the ring in nanoseconds.
     pub(super) fn coarse_ns(&self) -> u64 {
-        self.driver.borrow().ring().coarse_now().as_ns()
+        self.driver.borrow().ring.coarse_now().as_ns()
     }
 
     pub(crate) fn now(&self) -> Instant {
-        self.driver.borrow().now()
+        self.driver.borrow().ring.now()
     }
 
     /// Whether the running task's current scope is canceled.

@@ -97,7 +97,7 @@ impl Handle {
         let tasks = core.tasks.borrow();
         let driver = core.driver.borrow();
         let counts = driver.counts();
-        let sizes = driver.ring().sizes();
+        let sizes = driver.ring.sizes();
         let (blocking_threads, blocking_running, blocking_waiting) = core.pool.figures();
         Stats {
             tasks: tasks.alive(),

@@ -11,7 +11,6 @@ use std::task::Waker;
 
 impl Core {
     /// Queues an operation for submission. On an error, returns the waker too, for the caller to drop.
-    #[inline]
     pub(crate) fn submit(
         &self,
         entry: &Entry,
@@ -52,7 +51,7 @@ impl Core {
         waker: Option<Waker>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
         let mut driver = self.driver.borrow_mut();
-        if !driver.supported().opcode(entry.opcode()) {
+        if !driver.supported().opcodes.contains(entry.opcode()) {
             return Err((lacks(entry.opcode()), waker));
         }
         let request = Request {

@@ -78,7 +78,7 @@ impl Turn {
     #[inline]
     pub(super) fn coarse_ns(&self, driver: &Driver<Ring>) -> u64 {
         if self.coarse_ns.get() == 0 {
-            self.coarse_ns.set(driver.ring().coarse_now().as_ns());
+            self.coarse_ns.set(driver.ring.coarse_now().as_ns());
         }
         self.coarse_ns.get()
     }
@@ -273,7 +273,7 @@ impl Core {
             let Some(due) = timers.next_deadline() else {
                 return;
             };
-            if self.driver.borrow().is_before(Instant::from_ns(due)) {
+            if self.driver.borrow().ring.is_before(Instant::from_ns(due)) {
                 return;
             }
             let now_ns = self.now().as_ns();
