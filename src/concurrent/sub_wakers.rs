@@ -94,7 +94,7 @@ impl SubWakers {
             let Some(index) = core.tasks.borrow_mut().next_sub_waker(children) else {
                 return;
             };
-            core.count_poll();
+            core.turn.budget.count_poll();
             any = true;
             self.yielded = false;
             if self.poll_one(&core, index as usize, poll_at).is_break() {

@@ -318,11 +318,11 @@ impl ChildSet {
     /// Polls woken children until one ends. If `first`, one child may be polled even if the turn's poll budget is
     /// spent.
     pub(super) fn next(&self, core: &Core, first: &mut bool, body: PollBody<'_>) -> PollEnd<Ended> {
-        let mut saved = core.suspend();
+        let mut saved = core.context.suspend();
         let mut polled = None;
         // One catch around all polls costs less than one around each.
         let stop = catch(|| self.poll_children(core, first, body, &mut polled, &mut saved));
-        if core.was_attributed() {
+        if core.context.attributed.get() {
             self.note_attributions(core, polled, &mut saved);
         }
         let leaf = core.resume(saved);
@@ -359,7 +359,7 @@ impl ChildSet {
                 return PollEnd::Idle;
             };
             *first = false;
-            core.count_poll();
+            core.turn.budget.count_poll();
             let rejections = core.rejections();
             let waker = core.enter_task(&ready, self.notified.get());
             let context = &mut Context::from_waker(&waker);
@@ -379,12 +379,12 @@ impl ChildSet {
             };
             if now.is_ready() {
                 let is_plain = !is_body && !self.failed.get() && !was_attributed;
-                if !is_plain || core.was_attributed() || core.has_leaf() {
+                if !is_plain || core.context.attributed.get() || core.context.leaf.get().is_some() {
                     return PollEnd::Ended(EndKind::Ready);
                 }
                 // Nothing was canceled, failed or left pending: there is nothing for the group to judge.
                 self.finish(core, ChildRef { key, slot }, End::Output(None), None, true);
-                if self.have_ended() || core.has_changed(saved) {
+                if self.have_ended() || core.context.has_changed(saved) {
                     return PollEnd::Look;
                 }
                 continue;
@@ -392,11 +392,11 @@ impl ChildSet {
             if core.is_canceled() && core.should_drop_canceled(key, rejections) {
                 return PollEnd::Ended(EndKind::Dropped);
             }
-            if core.was_attributed() {
+            if core.context.attributed.get() {
                 self.note_attributions(core, *polled, saved);
             }
             core.park_task(key, None);
-            if core.has_changed(saved) && self.must_notify(core) {
+            if core.context.has_changed(saved) && self.must_notify(core) {
                 return PollEnd::Look;
             }
         }

@@ -37,7 +37,7 @@ pub(crate) struct Core {
     pub(super) waits: RefCell<Table<WaitRow>>,
     /// Tasks that wait for a descriptor to have no operations in flight. They are woken after each reap, to check again.
     pub(crate) closers: RefCell<WaitQueue<Waker>>,
-    pub(super) context: Context,
+    pub(crate) context: Context,
     pub(crate) turn: Turn,
     pub(super) lifecycle: Lifecycle,
     pub(super) pool: Pool,
@@ -147,12 +147,6 @@ impl Core {
     #[inline]
     pub(crate) fn is_canceled(&self) -> bool {
         self.context.canceled.get()
-    }
-
-    /// Counts a poll that is about to happen.
-    #[inline]
-    pub(crate) fn count_poll(&self) {
-        self.turn.budget.count_poll();
     }
 }
 

@@ -12,10 +12,10 @@ use std::task::Waker;
 
 /// The task or child that is being polled, or was polled last, and the scope that it polls in.
 #[derive(Debug, Default)]
-pub(in crate::runtime) struct Context {
+pub(crate) struct Context {
     pub(in crate::runtime) running: Cell<Key>,
     /// The leaf that the running task waits for, while it is being polled and has no scope of its own.
-    pub(in crate::runtime) leaf: Cell<Option<Leaf>>,
+    pub(crate) leaf: Cell<Option<Leaf>>,
     /// The current scope.
     pub(in crate::runtime) owner: Cell<Owner>,
     /// Whether the current scope is canceled.
@@ -27,7 +27,7 @@ pub(in crate::runtime) struct Context {
     /// Whether a combinator is polling several futures in this poll.
     pub(in crate::runtime) in_joint_poll: Cell<bool>,
     /// Whether `attributions` holds any.
-    pub(super) attributed: Cell<bool>,
+    pub(crate) attributed: Cell<bool>,
     /// Scopes whose cancel ended a leaf with `Canceled`, until the future that polls in them has looked.
     pub(super) attributions: RefCell<Vec<Key>>,
     /// Leaves that were rejected with `Canceled` so far, except for those that were taken out of the count.
@@ -57,6 +57,22 @@ impl Context {
             canceled: self.canceled.get(),
             epoch: self.epoch.get(),
         }
+    }
+
+    /// Saves the context of the parent before it polls children.
+    #[inline]
+    pub(crate) fn suspend(&self) -> SavedContext {
+        SavedContext {
+            before: self.before(),
+            coop_budget: self.coop_budget.get(),
+            attributions: self.take_attributions(),
+        }
+    }
+
+    /// Whether scopes may have been canceled since the context was saved.
+    #[inline]
+    pub(crate) fn has_changed(&self, saved: &SavedContext) -> bool {
+        self.epoch.get() != saved.before.epoch
     }
 
     /// Forgets a leaf that has ended if it is that of the running task, so that the next leaf need not check its status.
@@ -129,16 +145,6 @@ impl Core {
         self.wake_id(self.context.running.get())
     }
 
-    /// Saves the context of the parent before it polls children.
-    #[inline]
-    pub(crate) fn suspend(&self) -> SavedContext {
-        SavedContext {
-            before: self.context.before(),
-            coop_budget: self.context.coop_budget.get(),
-            attributions: self.context.take_attributions(),
-        }
-    }
-
     /// Restores the context of the parent after its children were polled. Returns the latest leaf of the last child.
     #[inline]
     pub(crate) fn resume(&self, saved: SavedContext) -> Option<Leaf> {
@@ -149,24 +155,6 @@ impl Core {
             self.context.note_attribution(attributed);
         }
         leaf
-    }
-
-    /// Whether scopes may have been canceled since the context was saved.
-    #[inline]
-    pub(crate) fn has_changed(&self, saved: &SavedContext) -> bool {
-        self.context.epoch.get() != saved.before.epoch
-    }
-
-    /// Whether the running task or child, which has no scope of its own, has left a leaf pending.
-    #[inline]
-    pub(crate) fn has_leaf(&self) -> bool {
-        self.context.leaf.get().is_some()
-    }
-
-    /// Whether a cancel was attributed since the context was saved.
-    #[inline]
-    pub(crate) fn was_attributed(&self) -> bool {
-        self.context.attributed.get()
     }
 
     /// Enters the scope of a future that is about to be polled with this waker. Returns the previous context.

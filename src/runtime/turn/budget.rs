@@ -66,7 +66,7 @@ impl TurnBudget {
 
     /// Counts a poll that is about to happen.
     #[inline]
-    pub(in crate::runtime) fn count_poll(&self) {
+    pub(crate) fn count_poll(&self) {
         self.polls.set(self.polls.get() + 1);
     }
 
