@@ -2,7 +2,7 @@
 
 use crate::runtime::core::Core;
 use crate::runtime::current::{self, Local, drop_waker};
-use crate::runtime::scopes::Sleeper;
+use crate::runtime::scopes::{NO_OWNER, Sleeper};
 use crate::sys::Instant;
 use crate::table::{Key, Leaf, LeafKind};
 use crate::tasks::copy_waker;
@@ -36,7 +36,7 @@ impl Core {
 
     /// Frees the row of a timer. Returns its waker, for the caller to drop.
     pub(crate) fn release_timer(&self, key: Key) -> Option<Waker> {
-        self.leaf_ended(Leaf::new(LeafKind::Timer, key));
+        self.context.leaf_ended(Leaf::new(LeafKind::Timer, key));
         let released = self.timers.borrow_mut().release(key);
         released.map(|sleeper| sleeper.waker)
     }
@@ -60,7 +60,8 @@ impl Alarm {
     pub(crate) fn poll(&mut self, core: &Core, deadline: Instant, waker: &Waker) -> bool {
         let mut waker = copy_waker(waker);
         let Some((runtime_id, key)) = self.row else {
-            let sleeper = Sleeper::alarm(waker);
+            let owner = NO_OWNER;
+            let sleeper = Sleeper { waker, owner };
             let key = core.timers.borrow_mut().insert(deadline.as_ns(), sleeper);
             self.row = Some((core.runtime_id(), key));
             return false;

@@ -353,15 +353,13 @@ impl JobHandle {
         let give_up = if self.job.abandonable || self.job.is_waiting() {
             self.waiting.poll(context).is_ready()
         } else {
-            let over = self.job.over.clone();
-            self.waiting.hold(context, &over);
+            self.waiting.hold(context, &self.job.over);
             false
         };
         let outcome = self.poll_job(give_up, copy_waker(context.waker()));
         if give_up && outcome.is_pending() {
             // A thread has started it in between.
-            let over = self.job.over.clone();
-            self.waiting.hold(context, &over);
+            self.waiting.hold(context, &self.job.over);
         }
         outcome
     }
@@ -389,14 +387,12 @@ impl JobHandle {
                 Poll::Pending
             }
         };
-        let (kept, unused) = match outcome {
-            Poll::Pending => (Some(new), None),
-            Poll::Ready(_) => (None, Some(new)),
-        };
-        let replaced = mem::replace(&mut state.waker, kept);
+        let mut waker = Some(new);
+        if outcome.is_pending() {
+            mem::swap(&mut state.waker, &mut waker);
+        }
         drop(state);
-        drop_waker(replaced);
-        drop_waker(unused);
+        drop_waker(waker);
         if let Some(closure) = unstarted {
             self.pool.forget(&self.job);
             self.job.drop_closure(closure);

@@ -30,8 +30,9 @@ mod leaves;
 mod rejections;
 mod waiting;
 
+pub(crate) use self::attribution::Attribution;
 pub(in crate::runtime) use self::context::Context;
-pub(crate) use self::context::{Attribution, Before, SavedContext};
+pub(crate) use self::context::{Before, SavedContext};
 pub(in crate::runtime) use self::waiting::WaitRow;
 pub(crate) use self::waiting::Waiting;
 
@@ -56,16 +57,6 @@ pub(in crate::runtime) const NO_OWNER: Owner = Owner::scope(Key::new(0, 0));
 pub(crate) struct Sleeper {
     pub(in crate::runtime) waker: Waker,
     pub(in crate::runtime) owner: Owner,
-}
-
-impl Sleeper {
-    /// Returns the sleeper of a timer that only wakes, and is not a leaf.
-    pub(in crate::runtime) fn alarm(waker: Waker) -> Sleeper {
-        Sleeper {
-            waker,
-            owner: NO_OWNER,
-        }
-    }
 }
 
 impl Core {

@@ -18,15 +18,17 @@ pub(crate) const REJECTIONS_MAX: u32 = 64;
 impl Core {
     #[inline]
     pub(crate) fn rejections(&self) -> u64 {
-        self.rejections.get()
+        self.context.rejections.get()
     }
 
     pub(crate) fn count_rejection(&self) {
-        self.rejections.set(self.rejections.get() + 1);
+        self.context
+            .rejections
+            .set(self.context.rejections.get() + 1);
     }
 
     /// Takes the rejections since the count was `before` out of it: they are no sign for the pollers around this one.
     pub(crate) fn forget_rejections(&self, before: u64) {
-        self.rejections.set(before);
+        self.context.rejections.set(before);
     }
 }

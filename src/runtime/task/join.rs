@@ -190,7 +190,7 @@ impl<T: 'static> Future for JoinHandle<T> {
         let look = |core: &Core| {
             let end = core.tasks.borrow_mut().take_end(key);
             if end.is_some() {
-                core.leaf_ended(Leaf::new(LeafKind::Join, key));
+                core.context.leaf_ended(Leaf::new(LeafKind::Join, key));
             }
             // A runtime that shuts down takes the results of its tasks itself.
             end.or_else(|| (!core.is_open()).then_some(End::Aborted))

@@ -78,7 +78,7 @@ impl Turn {
     #[inline]
     pub(super) fn coarse_ns(&self, driver: &Driver<Ring>) -> u64 {
         if self.coarse_ns.get() == 0 {
-            self.coarse_ns.set(driver.ring().coarse_now().as_ns());
+            self.coarse_ns.set(driver.ring.coarse_now().as_ns());
         }
         self.coarse_ns.get()
     }
@@ -189,9 +189,8 @@ impl Core {
     ) -> bool {
         let here = &self.context;
         let ReadyTask { key, task, .. } = turn;
-        let canceled = turn.cancel_called || self.context.root_canceled.get();
+        let canceled = turn.cancel_called || here.root_canceled.get();
         self.enter_task(key, turn.leaf, canceled, turn.has_scope);
-        self.fill_coop_budget();
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(self.waker_of(key));
         let mut context = Context::from_waker(&waker);
@@ -274,7 +273,7 @@ impl Core {
             let Some(due) = timers.next_deadline() else {
                 return;
             };
-            if self.driver.borrow().is_before(Instant::from_ns(due)) {
+            if self.driver.borrow().ring.is_before(Instant::from_ns(due)) {
                 return;
             }
             let now_ns = self.now().as_ns();
@@ -490,9 +489,7 @@ impl Core {
     fn dispose_late(&self, reaped: &mut Reaped) {
         for late in reaped.late.drain(..) {
             let mut payload = self.driver.borrow_mut().take_payload(late.key, late.last);
-            self.hook.guard("an operation's disposal", || {
-                payload.dispose(late.completion);
-            });
+            self.dispose(&mut *payload, [late.completion]);
             if late.last {
                 self.hook.guard("an operation", || drop(payload));
                 self.orphan_ended(late.owner);
