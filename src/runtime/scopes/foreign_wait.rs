@@ -4,7 +4,6 @@ use super::rejections::REJECTIONS_MAX;
 use super::waiting::WaitRow;
 use crate::runtime::core::Core;
 use crate::runtime::fault::Fault;
-use crate::runtime::task::describe;
 use crate::scope::LeafStatus;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
 use crate::tasks::{WakeId, waker};
@@ -27,7 +26,7 @@ impl Core {
             if self.is_busy(at) {
                 return false;
             }
-            if self.tasks.borrow().is_queued(key) {
+            if self.tasks.borrow().is_woken(key) {
                 self.count_self_wake(key);
                 return false;
             }
@@ -72,7 +71,7 @@ impl Core {
     pub(in crate::runtime) fn describe_task(&self, name: WakeId) -> String {
         let tasks = self.tasks.borrow();
         let origin = tasks.origin_of(name);
-        origin.map_or_else(|| "(unknown)".to_owned(), describe)
+        origin.map_or_else(|| "(unknown)".to_owned(), ToString::to_string)
     }
 
     /// Returns whether the runtime will still complete a leaf of this owner. If that leaf is an orphan, the future that
