@@ -185,16 +185,9 @@ impl ScopedPoll {
     /// Returns the runtime's ID and the scope's row. Opens the scope below the current one, if it is not open.
     #[inline]
     pub(crate) fn open(&mut self) -> (u64, Key) {
-        match self.open {
-            Some(open) => open,
-            None => self.open_now(),
-        }
-    }
-
-    fn open_now(&mut self) -> (u64, Key) {
-        let open = runtime::with(|core| (core.runtime_id(), core.open_scope(self.kind)));
-        self.open = Some(open);
-        open
+        let kind = self.kind;
+        let open = || runtime::with(|core| (core.runtime_id(), core.open_scope(kind)));
+        *self.open.get_or_insert_with(open)
     }
 
     fn look_at_deadline(&mut self, core: &Core, key: Key, waker: &Waker) {

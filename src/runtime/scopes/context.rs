@@ -277,20 +277,12 @@ impl Core {
             self.context.leaf.set(None);
         }
         self.tasks.borrow_mut().give_scope(task, key);
+        // If this is a child of a canceled group, that may yet have to notify its children, and skips those with a scope.
         if let Some(leaf) = leaf {
-            self.set_owner(leaf, Owner::scope(key));
-            self.enlist(leaf, Owner::scope(key));
+            self.move_leaf(leaf, key);
         }
-        if self.is_scope_canceled(key) {
-            // If this is a child, its group may yet have to notify its children, and skips those with a scope.
-            let mut woken = Vec::new();
-            if let Some(leaf) = leaf {
-                self.notify_leaf(leaf, Owner::scope(key), &mut woken);
-            }
-            if task != self.context.running.get() {
-                woken.push(self.waker_of(task));
-            }
-            self.wake_all(&mut woken);
+        if task != self.context.running.get() && self.is_scope_canceled(key) {
+            self.wake_child(task);
         }
         if self.context.owner.get() == Owner::task(task) {
             self.context.owner.set(Owner::scope(key));
