@@ -580,6 +580,16 @@ fn the_words_are_plain() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// The largest modules have an overview: what they consist of is at most a dozen folders and files.
+#[test]
+fn the_large_modules_have_few_entries() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for module in ["src/op", "src/runtime"] {
+        let entries = fs::read_dir(root.join(module)).unwrap().count();
+        assert!(entries <= 12, "{module} has {entries} entries at its top");
+    }
+}
+
 /// The harness captures a printed skip, which then looks like a pass.
 #[test]
 fn tests_skip_only_by_the_macro() {

@@ -4,7 +4,7 @@ use super::wake_probe::WakeProbe;
 use crate::runtime::{self, Before, Core, Local};
 use crate::scope::ScopeKind;
 use crate::sys::Instant;
-use crate::table::Key;
+use crate::table::{Key, Owner};
 use crate::tasks::copy_waker;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -170,7 +170,7 @@ impl ScopedPoll {
     ) -> Poll<Option<T>> {
         if !core.is_spent(self.rejections) {
             // A rejected leaf has woken its task.
-            if was_rejected || core.is_scope_parked(key) || core.is_scope_busy(key) {
+            if was_rejected || core.is_scope_parked(key) || core.is_busy(Owner::scope(key)) {
                 self.self_wakes = 0;
                 return Poll::Pending;
             }

@@ -56,10 +56,6 @@ impl Core {
         })
     }
 
-    pub(crate) fn is_scope_busy(&self, key: Key) -> bool {
-        self.is_busy(Owner::scope(key))
-    }
-
     /// Whether the future of the current scope has swallowed too many errors. If so, reports that.
     pub(crate) fn is_spent(&self, rejections: u32) -> bool {
         if rejections < REJECTIONS_MAX {
@@ -90,7 +86,7 @@ impl Core {
 
     /// Returns whether the runtime will still complete a leaf of this owner. If that leaf is an orphan, the future that
     /// runs here is woken when the orphan ends.
-    fn is_busy(&self, at: Owner) -> bool {
+    pub(crate) fn is_busy(&self, at: Owner) -> bool {
         let overdue = RefCell::new(Vec::new());
         let status = |leaf: Leaf, owner| {
             let found = self.status(leaf, owner);
