@@ -80,18 +80,27 @@ impl<'scope, O> ChildHandle<'scope, O> {
         // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
         let look = |core: &Core| unsafe { children.take::<O>(core, key) };
         let wait = |core: &Core, waker, goes_on| core.wait_for_end(key, waker, goes_on);
-        let Ok(joined) = ready!(self.leaf.poll(children.runtime_id, context, look, wait)) else {
+        let Ok(taken) = ready!(self.leaf.poll(children.runtime_id, context, look, wait)) else {
             return Poll::Ready(Err(JoinError::canceled()));
         };
         self.key = None;
-        Poll::Ready(joined)
+        Poll::Ready(taken.map_err(|panic| match panic {
+            Some(payload) => JoinError::panicked(payload),
+            None => self.no_value(),
+        }))
     }
 
-    /// Called when there is no value: see [`ChildSet::no_value`].
+    /// Returns the error of a child without a value. If the group is canceled, that is the reason, and an error that
+    /// results from it is secondary (G2).
     #[cold]
     fn no_value(&self) -> JoinError {
         let core = runtime::hold_own(self.children.runtime_id);
-        self.children.no_value(&core)
+        if core.is_scope_canceled(self.children.scope) {
+            core.attribute_outermost(self.children.scope);
+            JoinError::dropped()
+        } else {
+            JoinError::aborted()
+        }
     }
 }
 

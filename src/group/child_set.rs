@@ -12,7 +12,6 @@
 
 use super::child::ChildHandle;
 use super::child_cell::{ChildCell, ErasedChild, Report};
-use crate::error::JoinError;
 use crate::runtime::{self, Attribution, Core, Fault, SavedContext, catch};
 use crate::table::{Key, Leaf};
 use crate::tasks::{Claim, End, NewChild, Origin, Unclaimed};
@@ -177,16 +176,15 @@ impl ChildSet {
         waits: bool,
     ) -> Key {
         let mut slots = self.slots.borrow_mut();
-        let entry = slots.vacant_entry();
         let new = NewChild {
             // There are no more slots than rows.
-            slot: entry.key() as u32,
+            slot: slots.vacant_key() as u32,
             claim,
             waits,
             scope: self.scope,
         };
         let (key, foreign) = core.tasks.borrow_mut().insert_child(self.set, new, origin);
-        entry.insert(ChildSlot {
+        slots.insert(ChildSlot {
             key,
             child,
             place: waits.then(|| self.waiting.borrow_mut().push(key)),
@@ -605,41 +603,34 @@ impl ChildSet {
         runtime::drop_waker(joiner);
     }
 
-    /// Takes the result of a child for its handle, once, if the child has ended.
+    /// Takes the result of a child for its handle, once, if the child has ended. If there is no output, the error is the
+    /// payload of the panic, or nothing if the child was dropped.
     ///
     /// # Safety
     ///
     /// `T` must be the output of the future that this child was spawned with (G4b).
     #[inline]
-    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> Option<Result<T, JoinError>> {
+    pub(super) unsafe fn take<T>(
+        &self,
+        core: &Core,
+        key: Key,
+    ) -> Option<Result<T, Option<Box<dyn Any + Send>>>> {
         let taken = core.tasks.borrow_mut().take_end(key);
         let Some((end, slot)) = taken else {
             // Without a row, the group has taken it: it is about to be gone.
             let is_finished = core.tasks.borrow().is_finished(key);
-            return is_finished.then(|| Err(self.no_value(core)));
+            return is_finished.then_some(Err(None));
         };
-        let mut output: Option<T> = None;
-        match (end, self.free_slot(slot).0) {
+        Some(match (end, self.free_slot(slot).0) {
             (End::Output(_), Some(mut child)) => {
+                let mut output: Option<T> = None;
                 let place: *mut Option<T> = &mut output;
                 // SAFETY: `T` is the child's output, which the caller promises, so this is an option of that.
                 unsafe { child.get().take_output(place.cast()) };
+                output.ok_or(None)
             }
-            (End::Panicked(payload), _) => return Some(Err(JoinError::panicked(payload))),
-            _ => {}
-        }
-        Some(output.ok_or_else(|| self.no_value(core)))
-    }
-
-    /// Returns the error of a child without a value. If the group is canceled, that is the reason, and an error that
-    /// results from it is secondary (G2).
-    #[cold]
-    pub(super) fn no_value(&self, core: &Core) -> JoinError {
-        if core.is_scope_canceled(self.scope) {
-            core.attribute_outermost(self.scope);
-            JoinError::dropped()
-        } else {
-            JoinError::aborted()
-        }
+            (End::Panicked(payload), _) => Err(Some(payload)),
+            _ => Err(None),
+        })
     }
 }
