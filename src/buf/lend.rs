@@ -34,8 +34,8 @@ pub unsafe trait Lend: fmt::Debug + Sized + 'static {
 
     /// Returns the former for one buffer, the latter for several.
     #[inline]
-    fn either<T>(one: T, several: T) -> T {
-        if Self::IS_VECTORED { several } else { one }
+    fn either<T>(part: T, vectored: T) -> T {
+        if Self::IS_VECTORED { vectored } else { part }
     }
 
     /// Lends all the bytes that the buffers contain.
