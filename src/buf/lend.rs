@@ -32,6 +32,12 @@ pub unsafe trait Lend: fmt::Debug + Sized + 'static {
 
     const IS_VECTORED: bool;
 
+    /// Returns the former for one buffer, the latter for several.
+    #[inline]
+    fn either<T>(part: T, vectored: T) -> T {
+        if Self::IS_VECTORED { vectored } else { part }
+    }
+
     /// Lends all the bytes that the buffers contain.
     fn contents(bufs: Self::Bufs) -> Self;
 

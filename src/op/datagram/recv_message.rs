@@ -1,6 +1,6 @@
 //! Receiving datagrams, with addresses and ancillary data.
 
-use super::header::MessageHeader;
+use super::header::{Header, MessageHeader};
 use super::message::fds_room;
 use super::shared::{Datagram, DatagramSocket};
 use crate::buf::{BufError, BufResult, IoBufMut, Lend, LendMut, Part, as_room, fill, need_room};
@@ -163,7 +163,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         let control_len = socket.control_len();
         let header = self.permit.take_header();
         header.make_room(control_len);
-        entry.addr(header.pointing_to(self.lent.addr_mut(), self.lent.entry_len(), false))
+        entry.addr(header.message(self.lent.addr_mut(), self.lent.entry_len(), false))
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {

@@ -1,7 +1,7 @@
 //! Sending datagrams, with addresses and ancillary data.
 
 use super::control::fds_control;
-use super::header::MessageHeader;
+use super::header::{Header, MessageHeader};
 use super::shared::DatagramSocket;
 use super::with_fds::WithFds;
 use crate::buf::{BufResult, IoBuf, Lend, Part};
@@ -144,7 +144,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     fn entry(&mut self) -> Entry {
         let (start, len) = (self.lent.addr(), self.lent.entry_len());
         let header = self.permit.spare.as_mut();
-        let header = header.map(|header| header.pointing_to(start, len, false));
+        let header = header.map(|header| header.message(start, len, false));
         let socket = self.permit.shared();
         match header {
             Some(header) => socket.entry(Opcode::SENDMSG).addr(header).len(1),

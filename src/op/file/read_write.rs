@@ -41,11 +41,7 @@ unsafe impl<L: LendMut> Operation for FileRead<L> {
 
     #[inline]
     fn entry(&mut self) -> Entry {
-        let opcode = if L::IS_VECTORED {
-            Opcode::READV
-        } else {
-            Opcode::READ
-        };
+        let opcode = L::either(Opcode::READ, Opcode::READV);
         self.fd
             .read_entry(opcode, self.lent.bytes())
             .addr(self.lent.addr_mut())
@@ -112,11 +108,7 @@ unsafe impl<L: Lend> Operation for FileWrite<L> {
 
     #[inline]
     fn entry(&mut self) -> Entry {
-        let opcode = if L::IS_VECTORED {
-            Opcode::WRITEV
-        } else {
-            Opcode::WRITE
-        };
+        let opcode = L::either(Opcode::WRITE, Opcode::WRITEV);
         self.fd
             .entry(opcode)
             .addr(self.lent.addr())

@@ -138,16 +138,13 @@ unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
         let (start, len) = (self.lent.addr_mut(), self.lent.entry_len());
         let stream = self.permit.shared();
         if stream.kind() == StreamKind::Pipe {
-            let opcode = if L::IS_VECTORED {
-                Opcode::READV
-            } else {
-                Opcode::READ
-            };
+            let opcode = L::either(Opcode::READ, Opcode::READV);
             return stream.entry(opcode).offset(u64::MAX).addr(start).len(len);
         }
-        let entry = match self.header.message(start, len, L::IS_VECTORED) {
-            None => stream.entry(Opcode::RECV).addr(start).len(len),
-            Some(header) => stream.entry(Opcode::RECVMSG).addr(header).len(1),
+        let header = self.header.message(start, len, L::IS_VECTORED);
+        let entry = match header.is_null() {
+            true => stream.entry(Opcode::RECV).addr(start).len(len),
+            false => stream.entry(Opcode::RECVMSG).addr(header).len(1),
         };
         stream
             .recv_hint()

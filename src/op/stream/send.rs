@@ -76,16 +76,13 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
         let (start, len) = (self.lent.addr(), self.lent.entry_len());
         let stream = self.permit.shared();
         if stream.kind() == StreamKind::Pipe {
-            let opcode = if L::IS_VECTORED {
-                Opcode::WRITEV
-            } else {
-                Opcode::WRITE
-            };
+            let opcode = L::either(Opcode::WRITE, Opcode::WRITEV);
             return stream.entry(opcode).offset(u64::MAX).addr(start).len(len);
         }
-        match self.header.message(start, len, L::IS_VECTORED) {
-            None => stream.entry(Opcode::SEND).addr(start).len(len),
-            Some(header) => stream.entry(Opcode::SENDMSG).addr(header).len(1),
+        let header = self.header.message(start, len, L::IS_VECTORED);
+        match header.is_null() {
+            true => stream.entry(Opcode::SEND).addr(start).len(len),
+            false => stream.entry(Opcode::SENDMSG).addr(header).len(1),
         }
         .op_flags(self.flags as u32)
         .try_direct()
