@@ -13,7 +13,7 @@ use super::file::{mend_cursor, watch_cursor};
 use super::{Completion, Entry, Operation, Readiness, SharedFd};
 use crate::driver::{Payload, lifecycle::Polled};
 use crate::error::{Canceled, Elapsed};
-use crate::runtime::{self, Core, Rejection, canceled_here};
+use crate::runtime::{self, Core, LeafState};
 use crate::sys::{Attempt, Instant};
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -24,7 +24,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 /// Awaits an operation. The operation is submitted at the first poll, or by [`submit`](Op::submit). If a direct system
@@ -67,7 +67,7 @@ pub struct Op<O: Operation> {
     /// `Some` until the operation is finished.
     operation: Option<O>,
     state: OpState,
-    rejection: Rejection,
+    leaf: LeafState,
     /// How often it was restarted because the kernel had interrupted it.
     restarts: u16,
     /// Makes it `!Send`: it belongs to the thread of its runtime.
@@ -85,15 +85,21 @@ enum OpState {
     /// Completed without the kernel, but not polled since.
     Ready(Completion),
     InFlight {
-        runtime_id: u64,
-        key: Key,
+        slot: Slot,
         /// The result of an operation with several completions: the first of them.
         first: Option<Completion>,
     },
     Finished,
 }
 
+/// The runtime's ID and the slot's key.
+type Slot = (u64, Key);
+
 impl OpState {
+    fn in_flight(slot: Slot) -> OpState {
+        OpState::InFlight { slot, first: None }
+    }
+
     fn lacked_thread(&self) -> bool {
         matches!(self, OpState::LackedThread)
     }
@@ -106,7 +112,7 @@ impl<O: Operation> Op<O> {
         Op {
             operation: Some(operation),
             state: OpState::Idle,
-            rejection: Rejection::None,
+            leaf: LeafState::New,
             restarts: 0,
             _local: PhantomData,
         }
@@ -158,8 +164,8 @@ impl<O: Operation> Op<O> {
                 Readiness::Start => {
                     let entry = operation.entry();
                     self.state = match try_submit(operation, &entry, None, &self.state) {
-                        Ok((runtime_id, key)) => in_flight(runtime_id, key),
-                        Err(why) => self.submit_fallback(why, &entry),
+                        Ok(slot) => OpState::in_flight(slot),
+                        Err(why) => self.fall_back(why, &entry),
                     };
                 }
                 // `prepare` is called again when it is polled.
@@ -238,12 +244,10 @@ impl<O: Operation> Op<O> {
         WithDeadline::until(self, deadline)
     }
 
-    /// Returns the runtime's ID and the slot's key while the operation is in flight.
-    pub(super) fn in_flight(&self) -> Option<(u64, Key)> {
+    /// Returns the slot while the operation is in flight.
+    pub(super) fn in_flight(&self) -> Option<Slot> {
         match &self.state {
-            OpState::InFlight {
-                runtime_id, key, ..
-            } => Some((*runtime_id, *key)),
+            OpState::InFlight { slot, .. } => Some(*slot),
             _ => None,
         }
     }
@@ -278,10 +282,7 @@ impl<O: Operation> Op<O> {
     /// the error still yields.
     #[cold]
     fn reject(&mut self, context: &Context<'_>) -> Poll<O::Output> {
-        if !runtime::try_with(Core::has_coop_budget).unwrap_or(true) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+        ready!(runtime::poll_coop_budget(context.waker()));
         runtime::try_with(Core::spend_coop_budget);
         match mem::replace(&mut self.state, OpState::Finished) {
             OpState::Rejected(error) => Poll::Ready(self.finish().fail(error)),
@@ -319,10 +320,10 @@ impl<O: Operation> Op<O> {
             Some(copy_waker(context.waker())),
             &self.state,
         ) {
-            Ok((runtime_id, key)) => {
-                self.state = in_flight(runtime_id, key);
+            Ok(slot) => {
+                self.state = OpState::in_flight(slot);
                 if let Some(deadline) = deadline() {
-                    runtime::with(|core| core.limit_operation(key, deadline));
+                    runtime::with(|core| core.limit_operation(slot.1, deadline));
                 }
                 Poll::Pending
             }
@@ -362,9 +363,8 @@ impl<O: Operation> Op<O> {
     }
 
     fn reject_canceled(&mut self, context: &Context<'_>) -> Poll<O::Output> {
-        let rejection = &mut self.rejection;
-        runtime::reject_canceled(rejection, context)
-            .map(|canceled| self.finish().fail(canceled.into()))
+        let canceled = ready!(self.leaf.cancel(context));
+        Poll::Ready(self.finish().fail(canceled.into()))
     }
 }
 
@@ -378,14 +378,6 @@ fn is_canceled<O: Operation>() -> bool {
 /// The same check where there may be no runtime: a rejected operation returns its error even there.
 fn is_canceled_here<O: Operation>() -> bool {
     runtime::try_with(Core::is_canceled).unwrap_or(false) && O::CANCELABLE
-}
-
-fn in_flight(runtime_id: u64, key: Key) -> OpState {
-    OpState::InFlight {
-        runtime_id,
-        key,
-        first: None,
-    }
 }
 
 /// Tries to serve the operation by a direct system call.
@@ -407,9 +399,9 @@ fn try_submit<O: Operation>(
     entry: &Entry,
     waker: Option<Waker>,
     state: &OpState,
-) -> Result<(u64, Key), NotSubmitted> {
+) -> Result<Slot, NotSubmitted> {
     runtime::with(|core| {
-        if core.is_short_of_threads() && (state.lacked_thread() || entry.is_of_files()) {
+        if core.thread_shortage.is_short() && (state.lacked_thread() || entry.is_of_files()) {
             return Err((None, waker));
         }
         watch_cursor(operation);
@@ -423,13 +415,13 @@ fn submit_to<O: Operation>(
     core: &Core,
     entry: &Entry,
     waker: Option<Waker>,
-) -> Result<(u64, Key), (io::Error, Option<Waker>)> {
+) -> Result<Slot, (io::Error, Option<Waker>)> {
     let key = core.submit(entry, O::NAME, O::CANCELABLE, waker)?;
     Ok((core.runtime_id(), key))
 }
 
 /// Submits the entry of an owned operation to the current runtime.
-pub(super) fn start_owned<O: Collect>(entry: &Entry, max: u32) -> io::Result<(u64, Key)> {
+pub(super) fn start_owned<O: Collect>(entry: &Entry, max: u32) -> io::Result<Slot> {
     runtime::with(|core| {
         let key = core.submit_owned(entry, O::NAME, max)?;
         Ok((core.runtime_id(), key))
@@ -458,16 +450,12 @@ impl<O: Operation> Op<O> {
     ) -> Poll<O::Output> {
         let this = self;
         match &mut this.state {
-            OpState::InFlight {
-                runtime_id,
-                key,
-                first,
-            } => {
-                let (runtime_id, key) = (*runtime_id, *key);
+            OpState::InFlight { slot, first } => {
+                let (runtime_id, key) = *slot;
                 loop {
                     match runtime::with_own(runtime_id, |core| core.poll_operation(key)) {
                         Polled::Pending => {
-                            wait(runtime_id, key, context);
+                            wait((runtime_id, key), context);
                             return Poll::Pending;
                         }
                         Polled::Item(item) => match (&first, &mut this.operation) {
@@ -528,7 +516,7 @@ impl<O: Operation> Op<O> {
 #[cold]
 fn stopped(deadline: Option<Instant>) -> io::Error {
     runtime::with(|core| match deadline {
-        _ if core.is_canceled() => canceled_here(core).into(),
+        _ if core.is_canceled() => core.attribute_canceled().into(),
         Some(deadline) if deadline <= core.now() => Elapsed.into(),
         // Closing the descriptor cancels the operations in flight on it.
         _ => Canceled.into(),
@@ -537,14 +525,14 @@ fn stopped(deadline: Option<Instant>) -> io::Error {
 
 /// Waits on for an operation that the kernel still has. In a canceled scope, it is asked to stop.
 #[cold]
-pub(super) fn wait(runtime_id: u64, key: Key, context: &Context<'_>) {
+pub(super) fn wait((runtime_id, key): Slot, context: &Context<'_>) {
     let waker = copy_waker(context.waker());
     let replaced = runtime::with_own(runtime_id, |core| core.wait_for_operation(key, waker));
     runtime::drop_waker(replaced);
 }
 
 /// An operation whose future was dropped.
-pub(super) struct Orphaned<O: Operation>(pub(super) O);
+struct Orphaned<O: Operation>(O);
 
 impl<O: Operation> Payload for Orphaned<O> {
     fn dispose(&mut self, completion: Completion) {
@@ -555,14 +543,10 @@ impl<O: Operation> Payload for Orphaned<O> {
 impl<O: Operation> Drop for Op<O> {
     #[inline]
     fn drop(&mut self) {
-        if let OpState::InFlight {
-            runtime_id,
-            key,
-            first,
-        } = &mut self.state
+        if let OpState::InFlight { slot, first } = self.state
             && let Some(operation) = self.operation.take()
         {
-            abandon(*runtime_id, *key, first.take(), operation);
+            abandon(slot, first, operation);
         } else if let OpState::Ready(completion) = self.state
             && let Some(operation) = &mut self.operation
         {
@@ -571,8 +555,9 @@ impl<O: Operation> Drop for Op<O> {
     }
 }
 
+/// Hands an operation that is no longer awaited over to its runtime.
 #[cold]
-fn abandon<O: Operation>(runtime_id: u64, key: Key, first: Option<Completion>, operation: O) {
+fn abandon<O: Operation>((runtime_id, key): Slot, first: Option<Completion>, operation: O) {
     match runtime::reach(runtime_id) {
         Some(core) => {
             let is_ownerless = operation.shared_fd().is_some_and(SharedFd::is_ownerless);

@@ -1,11 +1,9 @@
 //! Receiving a sequence of pieces into the runtime's provided buffers.
 
-use super::shared::Permit;
+use super::shared::StreamPermit;
 use crate::op::operation::{debug_fields, operation};
-use crate::op::{
-    Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind,
-};
-use crate::runtime::{self, BUFFER_GROUP, Core, READ_AHEAD_MAX};
+use crate::op::{Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, StreamKind};
+use crate::runtime::{self, BUFFER_GROUP, READ_AHEAD_MAX};
 use crate::sys::{BufRing, ProvidedBuf};
 use std::io;
 use std::sync::Arc;
@@ -42,7 +40,7 @@ pub(super) enum RecvStatus {
 /// Receives from a stream into provided buffers: as many bytes as may be read ahead, if the kernel supports such a
 /// limit; otherwise once.
 pub(in crate::op) struct RecvMultishot {
-    permit: Permit,
+    permit: StreamPermit,
     buffers: Arc<BufRing>,
     /// It may deliver several chunks.
     is_many: bool,
@@ -50,7 +48,7 @@ pub(in crate::op) struct RecvMultishot {
 
 impl RecvMultishot {
     /// Creates a receive that holds the right to receive.
-    pub(in crate::op) fn new(permit: Permit, buffers: Arc<BufRing>) -> RecvMultishot {
+    pub(in crate::op) fn new(permit: StreamPermit, buffers: Arc<BufRing>) -> RecvMultishot {
         RecvMultishot {
             permit,
             buffers,
@@ -59,66 +57,26 @@ impl RecvMultishot {
     }
 
     /// Releases the right to receive: the receive has ended.
-    pub(super) fn into_permit(self) -> Permit {
+    pub(super) fn into_permit(self) -> StreamPermit {
         self.permit
-    }
-
-    fn take(&mut self, completion: Completion) -> Received {
-        // The buffer first, whatever the result (O4).
-        let taken = usize::try_from(completion.raw()).unwrap_or(0);
-        let chunk = completion.buffer().map(|id| {
-            // SAFETY: the request takes its buffers from this ring, and each of its completions comes here once,
-            // whether it is waited for or not. The result is the number of bytes that the kernel has written from the
-            // start.
-            Chunk::lent(unsafe { ProvidedBuf::from_completion(&self.buffers, id, taken) })
-        });
-        let stream = self.permit.stream();
-        let status = match completion.result() {
-            Ok(0) => RecvStatus::End,
-            Ok(_) => {
-                assert!(chunk.is_some(), "what was received is in a buffer");
-                stream.recv_hint().note(completion);
-                RecvStatus::Bytes
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => RecvStatus::NoBuffer,
-            Err(_) if completion.was_interrupted() => RecvStatus::Stopped,
-            Err(error) if self.is_many && error.raw_os_error() == Some(libc::EINVAL) => {
-                runtime::try_with(Core::note_unbounded_receives);
-                RecvStatus::Stopped
-            }
-            Err(_) => RecvStatus::Failed(completion.raw()),
-        };
-        Received { chunk, status }
-    }
-}
-
-/// Keeps untaken data for the next read.
-fn keep(stream: &Stream, arrived: Received) {
-    let Received { chunk, status } = arrived;
-    if let Some(chunk) = chunk {
-        stream.keep(&chunk);
-    }
-    // The kernel reports the other results again.
-    if let RecvStatus::Failed(error) = status {
-        stream.keep_error(error);
     }
 }
 
 // SAFETY: the entry lends no memory of its own; the memory that the kernel takes its buffers from is there for as long
 // as the operation holds the ring of them. It holds the stream, which holds its descriptor (O5). Every buffer that a
-// completion names is taken by `take`, once.
+// completion names is taken by `collect`, once.
 unsafe impl Operation for RecvMultishot {
     operation!("recv_chunks" -> io::Result<Received>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.permit.stream().fd())
+        Some(self.permit.shared().fd())
     }
 
     fn entry(&mut self) -> Entry {
-        let stream = self.permit.stream();
+        let stream = self.permit.shared();
         let (size, bounds) =
-            runtime::with(|core| (core.receive_size() as u32, core.bounds_receives()));
+            runtime::with(|core| (core.provided.receive_size() as u32, core.bounds_receives()));
         // On a Unix socket, one receive at a time: where data and a hang-up arrive together, a multishot receive
         // returns the data, and then waits for an event that has already passed (seen on 6.18).
         self.is_many = bounds && stream.kind() == StreamKind::Tcp;
@@ -134,13 +92,20 @@ unsafe impl Operation for RecvMultishot {
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
-        Ok(self.take(completion))
+        Ok(self.collect(completion))
     }
 
     /// The next read returns the bytes.
     fn dispose(&mut self, completion: Completion) {
-        let arrived = self.take(completion);
-        keep(self.permit.stream(), arrived);
+        let Received { chunk, status } = self.collect(completion);
+        let stream = self.permit.shared();
+        if let Some(chunk) = chunk {
+            stream.keep(&chunk);
+        }
+        // The kernel reports the other results again.
+        if let RecvStatus::Failed(error) = status {
+            stream.keep_error(error);
+        }
     }
 }
 
@@ -156,7 +121,31 @@ unsafe impl Collect for RecvMultishot {
     }
 
     fn collect(&mut self, completion: Completion) -> Received {
-        self.take(completion)
+        // The buffer first, whatever the result (O4).
+        let taken = usize::try_from(completion.raw()).unwrap_or(0);
+        let chunk = completion.buffer().map(|id| {
+            // SAFETY: the request takes its buffers from this ring, and each of its completions comes here once,
+            // whether it is waited for or not. The result is the number of bytes that the kernel has written from the
+            // start.
+            Chunk::lent(unsafe { ProvidedBuf::from_completion(&self.buffers, id, taken) })
+        });
+        let stream = self.permit.shared();
+        let status = match completion.result() {
+            Ok(0) => RecvStatus::End,
+            Ok(_) => {
+                assert!(chunk.is_some(), "what was received is in a buffer");
+                stream.recv_hint().note(completion);
+                RecvStatus::Bytes
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => RecvStatus::NoBuffer,
+            Err(_) if completion.was_interrupted() => RecvStatus::Stopped,
+            Err(error) if self.is_many && error.raw_os_error() == Some(libc::EINVAL) => {
+                runtime::try_with(|core| core.provided.note_unbounded());
+                RecvStatus::Stopped
+            }
+            Err(_) => RecvStatus::Failed(completion.raw()),
+        };
+        Received { chunk, status }
     }
 }
 
@@ -166,8 +155,9 @@ debug_fields!(RecvMultishot { permit, is_many });
 mod tests {
     use super::*;
     use crate::net::{TcpListener, TcpStream};
-    use crate::op::SharedFd;
-    use crate::op::stream::Direction;
+    use crate::op::fd::Lane;
+    use crate::op::{SharedFd, Stream};
+    use crate::runtime::Core;
     use std::os::fd::AsFd;
 
     /// Simulates Linux 6.16, which has every opcode that implies the limit, but not the limit.
@@ -183,16 +173,16 @@ mod tests {
                 let stream = Stream::new(fd, StreamKind::Tcp);
                 let buffers = runtime::with(Core::receive_buffers);
                 let (permit, buffers) = (
-                    Permit::new(stream, Direction::In),
+                    StreamPermit::new(stream, Lane::In),
                     buffers.expect("provided buffers on 6.17"),
                 );
                 let mut receive = RecvMultishot::new(permit, buffers);
                 let _entry = receive.entry();
-                let refused = receive.take(Completion::new(-libc::EINVAL, 0));
+                let refused = receive.collect(Completion::new(-libc::EINVAL, 0));
                 assert!(matches!(refused.status, RecvStatus::Stopped) && !bounds());
                 // An unbounded receive fails for the caller.
                 let _entry = receive.entry();
-                let refused = receive.take(Completion::new(-libc::EINVAL, 0));
+                let refused = receive.collect(Completion::new(-libc::EINVAL, 0));
                 assert!(matches!(refused.status, RecvStatus::Failed(_)));
             }
             client.write_all("goes on").await?;

@@ -11,7 +11,6 @@ use std::task::Waker;
 
 impl Core {
     /// Queues an operation for submission. On an error, returns the waker too, for the caller to drop.
-    #[inline]
     pub(crate) fn submit(
         &self,
         entry: &Entry,
@@ -52,7 +51,7 @@ impl Core {
         waker: Option<Waker>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
         let mut driver = self.driver.borrow_mut();
-        if !driver.supported().opcode(entry.opcode()) {
+        if !driver.supported().opcodes.contains(entry.opcode()) {
             return Err((lacks(entry.opcode()), waker));
         }
         let request = Request {
@@ -81,7 +80,7 @@ impl Core {
     #[inline]
     pub(crate) fn rest_owned(&self, key: Key) {
         self.driver.borrow_mut().set_owner(key, NO_OWNER);
-        self.leaf_ended(Leaf::new(LeafKind::Operation, key));
+        self.context.leaf_ended(Leaf::new(LeafKind::Operation, key));
     }
 
     /// Sets the waker of an owned operation, for the running task. Returns the replaced waker, for the caller to drop.
@@ -90,15 +89,14 @@ impl Core {
         self.driver.borrow_mut().renew(key, waker, task).0
     }
 
-    /// Abandons an owned operation. Its orphan belongs to the current scope (G1).
-    pub(crate) fn abandon_owned(&self, key: Key, payload: Box<dyn Payload>) {
+    /// Makes an owned operation a leaf of the current scope, before it is abandoned there (G1).
+    pub(crate) fn enlist_orphan(&self, key: Key) {
         if self.driver.borrow().is_in_flight(key) && !self.has_ended() {
-            self.leaf_ended(Leaf::new(LeafKind::Operation, key));
+            self.context.leaf_ended(Leaf::new(LeafKind::Operation, key));
             let owner = self.owner_of_next_leaf();
             self.driver.borrow_mut().set_owner(key, owner);
             self.enlist(Leaf::new(LeafKind::Operation, key), owner);
         }
-        self.abandon(key, None, payload);
     }
 
     /// Cancels an operation at this deadline if it is still in the kernel. The deadline does not wake the task that
@@ -133,7 +131,7 @@ impl Core {
     pub(crate) fn poll_operation(&self, key: Key) -> Polled {
         let polled = self.driver.borrow_mut().poll(key);
         if let Polled::Last { .. } = polled {
-            self.leaf_ended(Leaf::new(LeafKind::Operation, key));
+            self.context.leaf_ended(Leaf::new(LeafKind::Operation, key));
         }
         polled
     }
@@ -141,13 +139,10 @@ impl Core {
     /// Makes an operation the leaf that the running task waits for. Returns the replaced waker, for the caller to drop.
     pub(crate) fn wait_for_operation(&self, key: Key, waker: Waker) -> Option<Waker> {
         let task = self.id_of_running().bits();
-        let (replaced, owner) = {
-            let mut driver = self.driver.borrow_mut();
-            if self.is_canceled() && !self.is_forked() {
-                driver.ask_cancel(key);
-            }
-            driver.renew(key, waker, task)
-        };
+        if self.is_canceled() {
+            self.ask_cancel(key);
+        }
+        let (replaced, owner) = self.driver.borrow_mut().renew(key, waker, task);
         self.keep_here(Leaf::new(LeafKind::Operation, key), owner);
         replaced
     }
@@ -189,7 +184,11 @@ impl Core {
         }
     }
 
-    fn dispose(&self, payload: &mut dyn Payload, completions: impl Iterator<Item = Completion>) {
+    pub(in crate::runtime) fn dispose(
+        &self,
+        payload: &mut dyn Payload,
+        completions: impl IntoIterator<Item = Completion>,
+    ) {
         for completion in completions {
             self.hook
                 .guard("an operation's disposal", || payload.dispose(completion));

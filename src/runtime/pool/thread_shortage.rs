@@ -14,7 +14,7 @@
 
 use crate::runtime::core::Core;
 use crate::runtime::fault::Fault;
-use crate::sys::{Completion, Entry, Instant, no_thread};
+use crate::sys::{Completion, Entry, Instant, Port, no_thread};
 use crate::table::Key;
 use std::cell::Cell;
 use std::io;
@@ -24,18 +24,20 @@ use std::time::Duration;
 const BELIEVED: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
-pub(in crate::runtime) struct ThreadShortage {
+pub(crate) struct ThreadShortage {
     /// The time before which it is not tried again, if the last try to create a thread failed.
     until: Cell<Option<Instant>>,
 }
 
-impl Core {
+impl ThreadShortage {
     /// Whether the last try to create a thread failed, perhaps longer ago than the cache holds.
     #[inline]
-    pub(crate) fn is_short_of_threads(&self) -> bool {
-        self.thread_shortage.until.get().is_some()
+    pub(crate) fn is_short(&self) -> bool {
+        self.until.get().is_some()
     }
+}
 
+impl Core {
     /// Returns whether no thread can be created: tries it, unless a failure is cached. May call the hook, which is user
     /// code: the caller borrows nothing.
     #[cold]
@@ -47,7 +49,7 @@ impl Core {
     /// As [`lacks_threads`](Core::lacks_threads), but always tries: the caller is about to fail an operation for it.
     #[cold]
     pub(crate) fn lacks_threads_now(&self) -> bool {
-        let tried = self.driver.borrow().try_thread();
+        let tried = self.driver.borrow().ring.try_thread();
         let until = tried.is_err().then(|| self.now() + BELIEVED);
         let was_short = self.thread_shortage.until.replace(until).is_some();
         let Err(error) = tried else {

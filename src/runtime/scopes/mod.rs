@@ -30,11 +30,11 @@ mod leaves;
 mod rejections;
 mod waiting;
 
+pub(crate) use self::attribution::Attribution;
 pub(in crate::runtime) use self::context::Context;
-pub(crate) use self::context::{Attribution, Before, SavedContext};
-pub(crate) use self::rejections::reject_canceled;
+pub(crate) use self::context::{Before, SavedContext};
 pub(in crate::runtime) use self::waiting::WaitRow;
-pub(crate) use self::waiting::{Waiting, canceled_here};
+pub(crate) use self::waiting::Waiting;
 
 use super::core::Core;
 use super::current::drop_waker;
@@ -57,16 +57,6 @@ pub(in crate::runtime) const NO_OWNER: Owner = Owner::scope(Key::new(0, 0));
 pub(crate) struct Sleeper {
     pub(in crate::runtime) waker: Waker,
     pub(in crate::runtime) owner: Owner,
-}
-
-impl Sleeper {
-    /// Returns the sleeper of a timer that only wakes, and is not a leaf.
-    pub(in crate::runtime) fn alarm(waker: Waker) -> Sleeper {
-        Sleeper {
-            waker,
-            owner: NO_OWNER,
-        }
-    }
 }
 
 impl Core {
@@ -165,7 +155,7 @@ impl Core {
     pub(crate) fn cancel_task(&self, key: Key) {
         let task_scope = self.tasks.borrow().task_scope(key);
         match task_scope {
-            Some(task_scope) if task_scope.has_scope => self.cancel_scope(task_scope.scope),
+            Some(task_scope) if task_scope.state.has_scope() => self.cancel_scope(task_scope.scope),
             Some(_) if self.tasks.borrow_mut().cancel(key) => {
                 self.notify_task(key);
                 self.refresh();
@@ -177,7 +167,7 @@ impl Core {
     /// Notifies a task or child that it is canceled, unless it has a scope of its own: the tree notifies that.
     pub(crate) fn notify_task(&self, key: Key) {
         let task_scope = self.tasks.borrow().task_scope(key);
-        if task_scope.is_none_or(|task_scope| task_scope.has_scope) {
+        if task_scope.is_none_or(|task_scope| task_scope.state.has_scope()) {
             return;
         }
         let mut woken = vec![self.waker_of(key)];
@@ -192,7 +182,7 @@ impl Core {
         let Some(task_scope) = self.tasks.borrow().task_scope(child) else {
             return;
         };
-        let scope = match task_scope.has_scope {
+        let scope = match task_scope.state.has_scope() {
             true => task_scope.scope,
             false => self.give_scope(child),
         };

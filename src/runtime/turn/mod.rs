@@ -24,7 +24,7 @@ use crate::table::Key;
 use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of};
 use std::any::Any;
 use std::cell::Cell;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
@@ -78,7 +78,7 @@ impl Turn {
     #[inline]
     pub(super) fn coarse_ns(&self, driver: &Driver<Ring>) -> u64 {
         if self.coarse_ns.get() == 0 {
-            self.coarse_ns.set(driver.ring().coarse_now().as_ns());
+            self.coarse_ns.set(driver.ring.coarse_now().as_ns());
         }
         self.coarse_ns.get()
     }
@@ -188,12 +188,9 @@ impl Core {
         main: PollMain<'_>,
     ) -> bool {
         let here = &self.context;
+        let canceled = turn.state.is_cancel_called() || here.root_canceled.get();
+        let waker = self.enter_task(&turn, canceled);
         let ReadyTask { key, task, .. } = turn;
-        let canceled = turn.cancel_called || self.context.root_canceled.get();
-        self.enter_task(key, turn.leaf, canceled, turn.has_scope);
-        self.fill_coop_budget();
-        // A waker of ours has nothing to drop.
-        let waker = ManuallyDrop::new(self.waker_of(key));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
             let rejections = self.rejections();
@@ -207,7 +204,7 @@ impl Core {
             self.leave_task();
             return ready;
         };
-        if turn.aborted {
+        if turn.state.is_aborted() {
             self.drop_aborted(key, task);
             self.leave_task();
             return false;
@@ -222,16 +219,13 @@ impl Core {
         };
         let task = polled.task.take();
         if ready {
-            let Some(task) = task else {
-                unreachable!("only a task ends")
-            };
             self.end_task(key, End::Output(task));
         } else if here.canceled.get() && self.should_drop_canceled(key, rejections) {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
             }
-        } else if self.tasks.borrow_mut().park(key, task, here.leaf.get()) {
-            self.count_yield();
+        } else {
+            self.park_task(key, task);
         }
         self.leave_task();
         false
@@ -242,12 +236,6 @@ impl Core {
     fn drops_main(&self, key: Key, rejections: u64) -> bool {
         self.lifecycle.may_drop_main.get()
             && (self.lifecycle.is_forced() || self.should_drop_canceled(key, rejections))
-    }
-
-    #[inline(never)]
-    fn end_task(&self, key: Key, end: End) {
-        let finished = self.tasks.borrow_mut().finish(key, end);
-        self.settle(finished);
     }
 
     #[cold]
@@ -274,7 +262,7 @@ impl Core {
             let Some(due) = timers.next_deadline() else {
                 return;
             };
-            if self.driver.borrow().is_before(Instant::from_ns(due)) {
+            if self.driver.borrow().ring.is_before(Instant::from_ns(due)) {
                 return;
             }
             let now_ns = self.now().as_ns();
@@ -479,6 +467,12 @@ impl Core {
         self.wake_foreign(foreign);
     }
 
+    /// Wakes a task or child.
+    pub(crate) fn wake_task(&self, task: Key) {
+        let foreign = self.tasks.borrow_mut().wake(self.wake_id(task));
+        self.wake_foreign(foreign);
+    }
+
     /// Wakes foreign wakers, which run user code: the caller borrows nothing.
     #[inline]
     pub(crate) fn wake_foreign(&self, wakers: impl IntoIterator<Item = Waker>) {
@@ -490,9 +484,7 @@ impl Core {
     fn dispose_late(&self, reaped: &mut Reaped) {
         for late in reaped.late.drain(..) {
             let mut payload = self.driver.borrow_mut().take_payload(late.key, late.last);
-            self.hook.guard("an operation's disposal", || {
-                payload.dispose(late.completion);
-            });
+            self.dispose(&mut *payload, [late.completion]);
             if late.last {
                 self.hook.guard("an operation", || drop(payload));
                 self.orphan_ended(late.owner);
