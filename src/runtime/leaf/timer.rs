@@ -61,7 +61,7 @@ impl Alarm {
         let mut waker = copy_waker(waker);
         let Some((runtime_id, key)) = self.row else {
             let sleeper = Sleeper {
-                waker: waker,
+                waker,
                 owner: NO_OWNER,
             };
             let key = core.timers.borrow_mut().insert(deadline.as_ns(), sleeper);
