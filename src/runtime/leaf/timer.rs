@@ -60,8 +60,10 @@ impl Alarm {
     pub(crate) fn poll(&mut self, core: &Core, deadline: Instant, waker: &Waker) -> bool {
         let mut waker = copy_waker(waker);
         let Some((runtime_id, key)) = self.row else {
-            let owner = NO_OWNER;
-            let sleeper = Sleeper { waker, owner };
+            let sleeper = Sleeper {
+                waker,
+                owner: NO_OWNER,
+            };
             let key = core.timers.borrow_mut().insert(deadline.as_ns(), sleeper);
             self.row = Some((core.runtime_id(), key));
             return false;
