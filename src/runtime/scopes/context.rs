@@ -282,7 +282,7 @@ impl Core {
             self.move_leaf(leaf, key);
         }
         if task != self.context.running.get() && self.is_scope_canceled(key) {
-            self.wake_child(task);
+            self.wake_task(task);
         }
         if self.context.owner.get() == Owner::task(task) {
             self.context.owner.set(Owner::scope(key));
