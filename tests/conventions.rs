@@ -376,7 +376,7 @@ const EXAMPLE_ELSEWHERE: [&str; 3] = [
 ];
 
 /// Public items that users cannot name, or that are hidden where they are exported.
-const NOT_FOR_USERS: [(&str, &str); 9] = [
+const NOT_FOR_USERS: [(&str, &str); 15] = [
     ("src/error/probe.rs", "pub "),
     ("src/concurrent/branches.rs", "pub "),
     ("src/concurrent/race.rs", "pub struct Racer"),
@@ -386,6 +386,12 @@ const NOT_FOR_USERS: [(&str, &str); 9] = [
     ("src/op/file/offset.rs", "pub struct AtCursor"),
     ("src/op/stream/splice.rs", "pub struct Outlet"),
     ("src/io/dyn_io.rs", "pub trait AnyBuf"),
+    ("src/buf/lend.rs", "pub "),
+    ("src/op/datagram/header.rs", "pub "),
+    ("src/op/datagram/with_fds.rs", "pub struct WithFds"),
+    ("src/op/file/read_write.rs", "pub struct File"),
+    ("src/op/stream/recv.rs", "pub struct StreamRecv"),
+    ("src/op/stream/send.rs", "pub struct StreamSend"),
 ];
 
 /// Each public type, each public free function, and each item with a section on cancel safety (that is, everything that

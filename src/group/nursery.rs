@@ -24,7 +24,7 @@ use std::time::Duration;
 pub(super) struct Nursery<'scope, 'env: 'scope> {
     pub(super) children: ChildSet,
     drain: Cell<Option<Duration>>,
-    /// The cleanup deadline.
+    /// The timer of the cleanup deadline.
     alarm: Cell<Alarm>,
     /// Whether a scope outside the group cut a child short.
     cut_off: Cell<bool>,
@@ -301,7 +301,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
             }
         }
         self.children.closed.set(true);
-        self.alarm.take();
+        drop(self.alarm.take());
         if core.waits_for_orphans(self.children.scope) {
             return Poll::Pending;
         }
@@ -359,7 +359,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
     fn is_drained_out(&self, core: &Core, context: &Context<'_>) -> bool {
         self.drain.get().is_some_and(|time| {
             let mut alarm = self.alarm.take();
-            let is_over = alarm.poll(core.now() + time, context.waker());
+            let is_over = alarm.poll(core, core.now() + time, context.waker());
             self.alarm.set(alarm);
             is_over
         })

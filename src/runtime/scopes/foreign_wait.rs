@@ -46,16 +46,6 @@ impl Core {
         }
     }
 
-    /// Whether a scoped future inside a task waits for an operation in its scope. Most canceled futures do, and need no
-    /// further check.
-    pub(crate) fn is_scope_parked(&self, key: Key) -> bool {
-        let leaf = self.scopes.borrow().any_leaf(key);
-        leaf.is_some_and(|leaf| {
-            leaf.kind() == LeafKind::Operation
-                && self.status(leaf, Owner::scope(key)) == LeafStatus::Pending
-        })
-    }
-
     /// Whether the future of the current scope has swallowed too many errors. If so, reports that.
     pub(crate) fn is_spent(&self, rejections: u32) -> bool {
         if rejections < REJECTIONS_MAX {
