@@ -20,7 +20,8 @@
 //!
 //! - **K1** No user code runs in this module except in [`TaskCell`], which is called while no table is borrowed. What a
 //!   transition returns (a waker, a future, an ended task) is for the caller to use or drop outside the borrow (R1).
-//! - **K2** A row is removed once: when it ends without a handle, or by its handle.
+//! - **K2** A row is removed once: when it ends without a handle; or by its handle, or by the group that closes before
+//!   that.
 //! - **K3** Waking by a wake ID that fits no row does nothing. A false wake does no harm.
 //! - **K5** The ready queue of a child set outlives the rows of its children. A queued child is in that queue, and the
 //!   future that polls the set has been woken or is polling it now.

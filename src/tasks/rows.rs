@@ -55,7 +55,8 @@ impl fmt::Debug for End {
 /// The row of a task or child. The state and the allocation are separate fields, each moved as a whole: an enum of both
 /// would be written in one size and read in another, which costs more than everything else in a poll.
 struct TaskRow {
-    /// `None` while the task runs, and always for a child and for the future that `block_on` holds itself.
+    /// The task, or the payload of its panic. `None` while the task runs; and for the future that `block_on` holds
+    /// itself, and those of children.
     task: Option<Pin<Box<dyn Task>>>,
     state: TaskState,
     /// Polls in which a leaf was rejected while the task was canceled.

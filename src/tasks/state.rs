@@ -26,7 +26,7 @@ pub(super) enum Stage {
     Running,
     /// Its allocation holds the output.
     Output,
-    /// The payload is in the table.
+    /// The payload of the panic is in the place of its allocation.
     Panicked,
     Aborted,
 }
@@ -177,5 +177,76 @@ impl TaskState {
     #[inline]
     pub(crate) fn has_scope(self) -> bool {
         self.has_scope
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Wake,
+        Poll,
+        Park,
+        Start,
+        End,
+    }
+
+    const EVENTS: [Event; 5] = [
+        Event::Wake,
+        Event::Poll,
+        Event::Park,
+        Event::Start,
+        Event::End,
+    ];
+    const LENGTH: u32 = 7;
+
+    /// Applies an event if it is possible. `queued` is whether the row is in its ready queue.
+    fn apply(state: &mut TaskState, queued: &mut bool, event: Event) {
+        let before = state.stage();
+        match event {
+            Event::Wake => assert_eq!(state.wake(), !std::mem::replace(queued, true)),
+            Event::Poll if *queued => {
+                *queued = false;
+                assert_eq!(state.begin_poll(), before == Stage::Parked);
+            }
+            Event::Park if before == Stage::Running => assert_eq!(state.park(), *queued),
+            Event::Start => assert_eq!(state.start(), before == Stage::Waiting),
+            Event::End if !state.has_ended() => assert!(!state.end(Stage::Output)),
+            Event::Poll | Event::Park | Event::End => {}
+        }
+    }
+
+    #[test]
+    fn in_every_sequence_of_events_a_wake_queues_the_row_once() {
+        let count = EVENTS.len();
+        for stage in [Stage::Parked, Stage::Waiting] {
+            for number in 0..count.pow(LENGTH) {
+                let mut queued = stage == Stage::Parked;
+                let mut state = TaskState::new(stage, queued, Claim::Handle);
+                let mut has_ended = false;
+                for step in 0..LENGTH {
+                    apply(
+                        &mut state,
+                        &mut queued,
+                        EVENTS[number / count.pow(step) % count],
+                    );
+                    assert_eq!(state.is_queued(), queued, "{number}");
+                    assert!(state.has_ended() || !has_ended, "{number}: an end is final");
+                    has_ended = state.has_ended();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_a_task_that_has_not_ended_is_aborted() {
+        let mut state = TaskState::new(Stage::Parked, true, Claim::Handle);
+        assert!(state.abort() && state.is_aborted());
+        let mut state = TaskState::new(Stage::Parked, true, Claim::Handle);
+        state.give_scope();
+        assert!(state.end(Stage::Aborted), "its scope is to be closed");
+        assert!(!state.has_scope() && !state.abort() && !state.is_aborted());
     }
 }
