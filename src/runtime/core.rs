@@ -82,11 +82,7 @@ impl Core {
             closers: RefCell::default(),
             turn: Turn::new(settings.polls_per_turn, settings.time_per_turn),
             lifecycle: Lifecycle::new(settings.grace, settings.shutdown),
-            pool: Pool::new(
-                settings.blocking_threads,
-                &settings.name,
-                settings.hook.clone(),
-            ),
+            pool: Pool::new(settings.blocking_threads, &settings.name, &settings.hook),
             provided: ProvidedBuffers::new(receive_buffers),
             thread_shortage: ThreadShortage::default(),
             hook: settings.hook,

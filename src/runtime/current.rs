@@ -56,8 +56,7 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let ours = replace_current(self.before.take());
-        drop(ours);
+        drop(replace_current(self.before.take()));
     }
 }
 
@@ -187,12 +186,10 @@ fn find(runtime_id: u64) -> Option<Rc<Core>> {
 /// still hold the descriptor.
 #[cold]
 pub(crate) fn end_orphans() {
-    let all = |runtimes: &RefCell<Vec<Known>>| -> Vec<Rc<Core>> {
+    let all = |runtimes: &RefCell<Vec<Known>>| {
         let runtimes = runtimes.borrow();
-        runtimes
-            .iter()
-            .filter_map(|known| known.core.upgrade())
-            .collect()
+        let living = runtimes.iter().filter_map(|known| known.core.upgrade());
+        living.collect::<Vec<_>>()
     };
     for core in RUNTIMES.try_with(all).into_iter().flatten() {
         core.end_orphans();
