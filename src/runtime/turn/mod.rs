@@ -113,7 +113,7 @@ pub(super) struct Scratch {
 
 /// The task that is being polled, kept where its own panic does not drop it.
 #[derive(Default)]
-pub(super) struct PolledTask {
+struct PolledTask {
     key: Option<Key>,
     task: Option<Pin<Box<dyn Task>>>,
 }
@@ -181,16 +181,10 @@ impl Core {
     /// Polls one task, or drops it if it was aborted. Returns whether it is the main future and that is ready or to be
     /// dropped.
     #[inline]
-    pub(super) fn poll_task(
-        &self,
-        turn: ReadyTask,
-        polled: &mut PolledTask,
-        main: PollMain<'_>,
-    ) -> bool {
+    fn poll_task(&self, turn: ReadyTask, polled: &mut PolledTask, main: PollMain<'_>) -> bool {
         let here = &self.context;
+        self.enter_ready(&turn);
         let ReadyTask { key, task, .. } = turn;
-        let canceled = turn.cancel_called || here.root_canceled.get();
-        self.enter_task(key, turn.leaf, canceled, turn.has_scope);
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(self.waker_of(key));
         let mut context = Context::from_waker(&waker);
@@ -241,6 +235,22 @@ impl Core {
     fn drops_main(&self, key: Key, rejections: u64) -> bool {
         self.lifecycle.may_drop_main.get()
             && (self.lifecycle.is_forced() || self.should_drop_canceled(key, rejections))
+    }
+
+    /// Makes a task current that is to be polled or dropped.
+    #[inline]
+    fn enter_ready(&self, turn: &ReadyTask) {
+        let canceled = turn.cancel_called | self.context.root_canceled.get();
+        self.enter_task(turn.key, turn.leaf, canceled, turn.has_scope);
+    }
+
+    /// Drops an aborted task instead of polling it.
+    pub(super) fn drop_ready(&self, turn: ReadyTask) {
+        self.enter_ready(&turn);
+        if let Some(task) = turn.task {
+            self.drop_aborted(turn.key, task);
+        }
+        self.leave_task();
     }
 
     #[inline(never)]
