@@ -1,7 +1,7 @@
 //! An operation that was not submitted at once: its submission failed, or the kernel may be unable to create a thread
 //! for it. In the latter case, the operation is served on this thread or fails, unless the ring needs no thread for it.
 
-use super::{Op, OpState, in_flight, submit_to, wait};
+use super::{End, Op, OpState, in_flight, submit_to, wait};
 use crate::op::file::watch_cursor;
 use crate::op::{Completion, Entry, Operation};
 use crate::runtime;
@@ -48,7 +48,7 @@ impl<O: Operation> Op<O> {
         entry: &Entry,
         context: &mut Context<'_>,
         deadline: Option<Instant>,
-    ) -> Poll<O::Output> {
+    ) -> Poll<End> {
         match self.fall_back(why, entry) {
             Fallback::InFlight(runtime_id, key) => {
                 self.state = in_flight(runtime_id, key);
@@ -63,7 +63,7 @@ impl<O: Operation> Op<O> {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            Fallback::Served(completion) => Poll::Ready(self.finish().complete(completion)),
+            Fallback::Served(completion) => Poll::Ready(Ok(completion)),
             Fallback::Failed(error) => {
                 self.state = OpState::Rejected(error);
                 self.reject(context)

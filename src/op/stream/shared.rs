@@ -362,6 +362,7 @@ impl Permit {
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
         self.stream.lock(self.direction).leave(self.position);
     }
