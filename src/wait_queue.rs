@@ -2,7 +2,7 @@
 //!
 //! A [`WaitQueue`] keeps a value for each waiter, usually its waker, and its place in line. It runs no user code:
 //! values that are taken out or replaced are returned to the caller, to be woken or dropped where nothing is borrowed
-//! (R1). FIFO locks, groups and the waits of `close` have one each.
+//! (R1). FIFO locks, groups, listeners and the waits of `close` have one each.
 //!
 //! A wait that is dropped leaves the line from any position. So the places are rows of a slab, linked in order, and
 //! each is identified by a [`Ticket`].
@@ -104,11 +104,6 @@ impl<T> WaitQueue<T> {
             self.link_last(ticket.at());
         }
         replaced
-    }
-
-    /// Returns the value of a place in line.
-    pub(crate) fn get(&self, ticket: Ticket) -> Option<&T> {
-        self.places.get(ticket.at() as usize)?.value.as_ref()
     }
 
     /// Takes the value of the first in line: its turn has come.
@@ -304,10 +299,11 @@ mod tests {
             assert_eq!(queue.is_empty(), line.is_empty());
             let places = model.has_place.iter().filter(|has| **has).count();
             assert_eq!(queue.places.len(), places);
+            let value = |ticket: Ticket| queue.places[ticket.at() as usize].value.as_ref();
             for (holder, ticket) in tickets.iter().enumerate() {
                 let waits = model.line.iter().find(|(waits, _)| *waits == holder);
                 let expected = waits.map(|(_, value)| value);
-                assert_eq!(ticket.and_then(|ticket| queue.get(ticket)), expected);
+                assert_eq!(ticket.and_then(value), expected);
             }
         }
     }

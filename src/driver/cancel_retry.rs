@@ -4,7 +4,6 @@
 //! EALREADY (measured on 6.18). So the request is repeated for each operation that is still in flight: in the next
 //! turn, then at growing intervals.
 
-use super::lifecycle::CancelAttempts;
 use crate::sys::Instant;
 use crate::table::Key;
 use std::cmp::Reverse;
@@ -59,14 +58,10 @@ impl CancelRetries {
     }
 
     /// Called after each reap. `asks` returns how many requests were made for an operation, if it is still in flight.
-    pub(super) fn schedule(
-        &mut self,
-        now: Instant,
-        mut asks: impl FnMut(Key) -> Option<CancelAttempts>,
-    ) {
+    pub(super) fn schedule(&mut self, now: Instant, mut asks: impl FnMut(Key) -> Option<u8>) {
         for key in self.missed.drain(..) {
             if let Some(asks) = asks(key) {
-                let pause = match asks.count() {
+                let pause = match asks {
                     0 | 1 => Duration::ZERO,
                     n => FIRST * (1 << (n - 2).min(DOUBLINGS_MAX)),
                 };

@@ -28,20 +28,6 @@ pub(crate) const COLLECT_MAX: u32 = 1024;
 /// Completions that came before the last one. Most operations have none, at the cost of a null pointer.
 type Collected = Option<Box<VecDeque<Completion>>>;
 
-/// How often the kernel was asked to stop an operation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CancelAttempts(u8);
-
-impl CancelAttempts {
-    pub(super) fn count(self) -> u8 {
-        self.0
-    }
-
-    fn add(&mut self) {
-        self.0 = self.0.saturating_add(1);
-    }
-}
-
 /// The state of an operation.
 #[derive(Debug)]
 pub(crate) enum Lifecycle<W, D> {
@@ -49,7 +35,8 @@ pub(crate) enum Lifecycle<W, D> {
     InFlight {
         wake: Option<W>,
         collected: Collected,
-        asks: CancelAttempts,
+        /// How often the kernel was asked to stop it.
+        asks: u8,
     },
     /// The kernel is done with it, and the future has not been polled since.
     Done {
@@ -58,10 +45,7 @@ pub(crate) enum Lifecycle<W, D> {
         asked: bool,
     },
     /// The kernel has it, and its future is gone. The payload is taken out while one of its completions is disposed of.
-    Orphan {
-        payload: Option<D>,
-        asks: CancelAttempts,
-    },
+    Orphan { payload: Option<D>, asks: u8 },
 }
 
 /// What to do about a completion.
@@ -115,7 +99,7 @@ impl<W, D> Lifecycle<W, D> {
         Lifecycle::InFlight {
             wake,
             collected: None,
-            asks: CancelAttempts::default(),
+            asks: 0,
         }
     }
 
@@ -131,7 +115,7 @@ impl<W, D> Lifecycle<W, D> {
                 let wake = wake.take();
                 if !completion.has_more() {
                     let collected = collected.take();
-                    let asked = asks.0 > 0;
+                    let asked = *asks > 0;
                     *self = Lifecycle::Done {
                         last: completion,
                         collected,
@@ -144,10 +128,8 @@ impl<W, D> Lifecycle<W, D> {
                 }
                 let items = collected.get_or_insert_default();
                 items.push_back(completion);
-                let ask_cancel = items.len() >= collect_max as usize && asks.0 == 0;
-                if ask_cancel {
-                    asks.add();
-                }
+                let ask_cancel = items.len() >= collect_max as usize && *asks == 0;
+                *asks += u8::from(ask_cancel);
                 OnComplete::Wake { wake, ask_cancel }
             }
             Lifecycle::Orphan { .. } => OnComplete::Dispose {
@@ -210,14 +192,10 @@ impl<W, D> Lifecycle<W, D> {
             } => {
                 let wake = wake.take();
                 let collected = collected.take();
-                let mut asks = *asks;
-                let ask_cancel = asks.0 == 0;
-                if ask_cancel {
-                    asks.add();
-                }
+                let ask_cancel = *asks == 0;
                 *self = Lifecycle::Orphan {
                     payload: Some(payload),
-                    asks,
+                    asks: (*asks).max(1),
                 };
                 let duty = OnDrop::Orphaned {
                     ask_cancel,
@@ -245,8 +223,8 @@ impl<W, D> Lifecycle<W, D> {
     #[inline]
     pub(crate) fn ask_cancel(&mut self) -> bool {
         match self {
-            Lifecycle::InFlight { asks, .. } | Lifecycle::Orphan { asks, .. } if asks.0 == 0 => {
-                asks.add();
+            Lifecycle::InFlight { asks, .. } | Lifecycle::Orphan { asks, .. } if *asks == 0 => {
+                *asks = 1;
                 true
             }
             _ => false,
@@ -255,11 +233,11 @@ impl<W, D> Lifecycle<W, D> {
 
     /// Handles a failed cancel, after all completions of that reap. If the operation is still in flight, the request
     /// must be repeated, and this returns how often it was made before.
-    pub(crate) fn cancel_missed(&mut self) -> Option<CancelAttempts> {
+    pub(crate) fn cancel_missed(&mut self) -> Option<u8> {
         match self {
-            Lifecycle::InFlight { asks, .. } | Lifecycle::Orphan { asks, .. } if asks.0 > 0 => {
+            Lifecycle::InFlight { asks, .. } | Lifecycle::Orphan { asks, .. } if *asks > 0 => {
                 let before = *asks;
-                asks.add();
+                *asks = before.saturating_add(1);
                 Some(before)
             }
             _ => None,
@@ -269,7 +247,7 @@ impl<W, D> Lifecycle<W, D> {
     /// Returns how often the kernel was asked to stop the operation, while it has it.
     pub(crate) fn asks(&self) -> u8 {
         match self {
-            Lifecycle::InFlight { asks, .. } | Lifecycle::Orphan { asks, .. } => asks.0,
+            Lifecycle::InFlight { asks, .. } | Lifecycle::Orphan { asks, .. } => *asks,
             Lifecycle::Done { .. } => 0,
         }
     }

@@ -172,7 +172,7 @@ fn play(events: &[Event], live_payloads: &Cell<i32>) -> bool {
                 let retries = lifecycle.cancel_missed();
                 assert_eq!(retries.is_some(), !world.kernel_done);
                 if let Some(before) = retries {
-                    assert_eq!(u32::from(before.count()), world.asks);
+                    assert_eq!(u32::from(before), world.asks);
                     world.asks += 1;
                 }
             }

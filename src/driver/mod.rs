@@ -148,7 +148,8 @@ pub(crate) enum DroppedDuty {
 /// The operations of one runtime, on a ring.
 pub(crate) struct Driver<P> {
     supported: Supported,
-    ring: P,
+    /// For uses other than requests.
+    pub(crate) ring: P,
     rows: Table<Slot>,
     in_flight: usize,
     orphans: usize,
@@ -186,25 +187,6 @@ impl<P: Port> Driver<P> {
             lost: None,
             counts: Counts::default(),
         }
-    }
-
-    pub(crate) fn now(&self) -> Instant {
-        self.ring.now()
-    }
-
-    /// Returns the ring, for uses other than requests.
-    pub(crate) fn ring(&self) -> &P {
-        &self.ring
-    }
-
-    pub(crate) fn ring_mut(&mut self) -> &mut P {
-        &mut self.ring
-    }
-
-    /// Whether it is known, without reading the clock, that this time has not come.
-    #[inline]
-    pub(crate) fn is_before(&self, moment: Instant) -> bool {
-        self.ring.is_before(moment)
     }
 
     /// Returns the opcodes and features of the ring.
@@ -264,7 +246,7 @@ impl<P: Port> Driver<P> {
             || self.ring.queued() > 0
             || !self.backlog.is_empty()
             || self.ring.has_work()
-            || !self.supported.opcode(entry.opcode())
+            || !self.supported.opcodes.contains(entry.opcode())
         {
             return Attempt::Unserved;
         }
@@ -272,11 +254,6 @@ impl<P: Port> Driver<P> {
         self.counts.attempts += u64::from(!matches!(attempt, Attempt::Unserved));
         self.counts.completed += u64::from(matches!(attempt, Attempt::Done(_)));
         attempt
-    }
-
-    /// Creates a thread that ends at once.
-    pub(crate) fn try_thread(&self) -> io::Result<()> {
-        self.ring.try_thread()
     }
 
     /// Serves an operation without the ring's queue and without a row (see [`Port::serve`]).
@@ -723,7 +700,7 @@ impl<P: Port> Driver<P> {
         let entry = Entry::new(Opcode::POLL_ADD)
             .fd(self.wake_fd)
             .len(POLL_MULTISHOT)
-            .op_flags(poll_mask(libc::POLLIN as u32));
+            .poll_events(libc::POLLIN as u32);
         self.push(&entry, WAKE, Answer::Always);
     }
 
@@ -825,15 +802,6 @@ fn is_awaited(rows: &Table<Slot>, key: Key) -> bool {
 
 fn cancel_entry(target: u64) -> Entry {
     Entry::new(Opcode::ASYNC_CANCEL).addr(std::ptr::without_provenance::<u8>(target as usize))
-}
-
-/// The kernel reads the events of a poll as two 16-bit words, the lower first, on every machine.
-fn poll_mask(events: u32) -> u32 {
-    if cfg!(target_endian = "big") {
-        events.rotate_left(16)
-    } else {
-        events
-    }
 }
 
 impl<P: fmt::Debug> fmt::Debug for Driver<P> {

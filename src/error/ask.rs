@@ -132,6 +132,7 @@ pub(crate) fn register_type<T: Wraps>() {
     });
 }
 
+#[inline(never)]
 fn register(id: TypeId, cause: Cause) {
     let mut head = REGISTERED.load(Ordering::Acquire);
     if find(head, id).is_some() {

@@ -63,13 +63,13 @@ mod stream;
 
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
 pub use datagram::*;
-pub(crate) use fd::{FdOwner, Idle, fd_type};
+pub(crate) use fd::{FdOwner, fd_type, idle};
 pub use fd::{PollAdd, SharedFd};
 pub use file::*;
 pub(crate) use future::{Collect, OwnedOp};
 pub use future::{Op, WithDeadline};
 pub(crate) use loops::{
-    check_room, count_read, count_written, ended_early, nothing_taken, retry, room_for,
+    check_room, ended_early, nothing_taken, read_in_loop, retry, room_for, write_in_loop,
 };
 pub use nop::{Nop, nop};
 pub use operation::{Operation, Readiness};

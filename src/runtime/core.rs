@@ -30,7 +30,7 @@ pub(crate) type Reporter = fn(&dyn Any) -> Option<String>;
 /// the thread that built it.
 pub(crate) struct Core {
     pub(super) id: u64,
-    pub(super) tasks: SharedTasks,
+    pub(crate) tasks: SharedTasks,
     pub(super) driver: RefCell<Driver<Ring>>,
     pub(super) timers: RefCell<Timers<Sleeper>>,
     pub(super) scopes: RefCell<Scopes<Waker, Mirror>>,
@@ -110,7 +110,7 @@ impl Core {
 
     /// Returns the waker of a task or child, which has nothing to drop.
     #[inline]
-    pub(super) fn waker_of(&self, key: Key) -> Waker {
+    pub(crate) fn waker_of(&self, key: Key) -> Waker {
         waker(self.wake_id(key))
     }
 
@@ -136,11 +136,11 @@ impl Core {
 
     /// Returns the coarse time of the ring in nanoseconds.
     pub(super) fn coarse_ns(&self) -> u64 {
-        self.driver.borrow().ring().coarse_now().as_ns()
+        self.driver.borrow().ring.coarse_now().as_ns()
     }
 
     pub(crate) fn now(&self) -> Instant {
-        self.driver.borrow().now()
+        self.driver.borrow().ring.now()
     }
 
     /// Whether the running task's current scope is canceled.

@@ -22,6 +22,7 @@ mod turn;
 
 pub use self::builder::{Builder, Runtime};
 pub use self::fault::Fault;
+pub(crate) use self::fault::catch;
 pub use self::handle::{Handle, OperationInfo, Stats, TaskInfo};
 pub use crate::sys::FeatureMask;
 
@@ -31,8 +32,8 @@ pub(crate) use self::current::{
     with_own,
 };
 pub(crate) use self::leaf::{
-    Alarm, BUFFER_GROUP, JointPoll, LeafState, Proceed, READ_AHEAD_MAX, poll_coop_budget, proceed,
-    proceed_with, ready_err,
+    Alarm, BUFFER_GROUP, JointPoll, LeafState, Proceed, QueueLeaf, READ_AHEAD_MAX, WakerQueue,
+    poll_coop_budget, proceed, proceed_with, ready_err,
 };
 pub(crate) use self::pool::{Worker, no_thread_for};
 pub(crate) use self::scopes::{Attribution, Before, Mirror, SavedContext, Waiting};

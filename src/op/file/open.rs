@@ -1,7 +1,7 @@
 //! Opening and closing.
 
 use crate::op::operation::operation;
-use crate::op::{Completion, Entry, Idle, Op, Opcode, Operation, Readiness, SharedFd};
+use crate::op::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, idle};
 use crate::runtime::{self, Worker};
 use crate::sys::{Descriptor, c_path, with_path};
 use std::ffi::CString;
@@ -33,17 +33,9 @@ impl OpenAt {
         })
     }
 
-    /// Opens a file. `flags` and `mode` are those of `open(2)`; `O_CLOEXEC` is added. Errors name the path.
-    pub(crate) async fn path(path: &Path, flags: i32, mode: u32) -> io::Result<SharedFd> {
-        OpenAt::path_with(path, flags, mode, false).await
-    }
-
-    /// Opens a FIFO, and waits until the other end is opened.
-    pub(crate) async fn fifo(path: &Path, flags: i32) -> io::Result<SharedFd> {
-        OpenAt::path_with(path, flags, 0, true).await
-    }
-
-    async fn path_with(
+    /// Opens a file. `flags` and `mode` are those of `open(2)`; `O_CLOEXEC` is added. If it is known to be a FIFO,
+    /// `waits`, until the other end is opened. Errors name the path.
+    pub(crate) async fn path(
         path: &Path,
         flags: i32,
         mode: u32,
@@ -200,7 +192,7 @@ impl SharedFd {
             Ok(descriptor) => return Close::new(descriptor).await,
             Err(fd) => fd,
         };
-        Idle::new(&fd).await?;
+        idle(&fd).await?;
         // First let the tasks that were woken with the results of their operations release it.
         runtime::leaf::yield_now().await;
         match fd.try_unwrap() {

@@ -3,7 +3,6 @@
 use super::offset::{AtCursor, Offset, mend_cursor};
 use crate::buf::{BufResult, Lend, LendMut, Part, Vectored, need_room};
 use crate::op::operation::{debug_fields, operation};
-use crate::op::stream::Direction;
 use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 
 /// The operation of [`File::read_at`](crate::fs::File::read_at) and [`File::read`](crate::fs::File::read): `pread(2)`,
@@ -15,7 +14,6 @@ pub type Read<B> = FileRead<Part<B>>;
 pub type ReadVectored<B> = FileRead<Vectored<B>>;
 
 /// Reads into what it lends.
-#[doc(hidden)]
 pub struct FileRead<L: LendMut> {
     fd: SharedFd,
     lent: L,
@@ -62,7 +60,7 @@ unsafe impl<L: LendMut> Operation for FileRead<L> {
     #[inline]
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
         self.offset
-            .at_cursor(&self.fd, Direction::In, self.lent.requested())
+            .at_cursor(&self.fd, false, self.lent.requested())
     }
 
     #[inline]
@@ -91,7 +89,6 @@ pub type Write<B> = FileWrite<Part<B>>;
 pub type WriteVectored<B> = FileWrite<Vectored<B>>;
 
 /// Writes what it lends, or as much of it as one call takes.
-#[doc(hidden)]
 pub struct FileWrite<L: Lend> {
     fd: SharedFd,
     lent: L,
@@ -133,8 +130,7 @@ unsafe impl<L: Lend> Operation for FileWrite<L> {
 
     #[inline]
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
-        self.offset
-            .at_cursor(&self.fd, Direction::Out, self.lent.requested())
+        self.offset.at_cursor(&self.fd, true, self.lent.requested())
     }
 
     #[inline]

@@ -1,16 +1,16 @@
 //! Sending bytes on a stream.
 
-use super::shared::{Direction, Permit};
+use super::shared::StreamPermit;
 use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{BufError, BufResult, IoBuf, Lend, Part, Vectored};
 use crate::op::datagram::{Header, MessageHeader};
+use crate::op::fd::Lane;
 use crate::op::file::{AtCursor, mend_cursor};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
-    count_written,
+    write_in_loop,
 };
-use crate::runtime::proceed_with;
 use crate::sys::{counted, limit};
 use socket2::SockRef;
 use std::fmt;
@@ -28,9 +28,8 @@ pub type Send<B> = StreamSend<Part<B>>;
 pub type SendVectored<B> = StreamSend<Vectored<B>, MessageHeader>;
 
 /// Sends what it lends, or as much of it as one call takes.
-#[doc(hidden)]
 pub struct StreamSend<L: Lend, H: Header = ()> {
-    permit: Permit,
+    permit: StreamPermit,
     pub(super) lent: L,
     pub(super) header: H,
     flags: i32,
@@ -46,7 +45,7 @@ impl<L: Lend, H: Header> StreamSend<L, H> {
     #[inline]
     pub(super) fn build(stream: Rc<Stream>, bufs: L::Bufs) -> StreamSend<L, H> {
         StreamSend {
-            permit: Permit::new(stream, Direction::Out),
+            permit: StreamPermit::new(stream, Lane::Out),
             lent: L::contents(bufs),
             header: H::default(),
             flags: libc::MSG_NOSIGNAL,
@@ -54,7 +53,7 @@ impl<L: Lend, H: Header> StreamSend<L, H> {
     }
 
     fn stream(&self) -> &Stream {
-        self.permit.stream()
+        self.permit.shared()
     }
 }
 
@@ -76,7 +75,7 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
     #[inline]
     fn entry(&mut self) -> Entry {
         let (start, len) = (self.lent.addr(), self.lent.entry_len());
-        let stream = self.permit.stream();
+        let stream = self.permit.shared();
         if stream.kind() == StreamKind::Pipe {
             let opcode = if L::IS_VECTORED {
                 Opcode::WRITEV
@@ -95,8 +94,7 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
 
     #[inline]
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
-        self.stream()
-            .at_cursor(Direction::Out, self.lent.requested())
+        self.stream().at_cursor(true, self.lent.requested())
     }
 
     #[inline]
@@ -117,7 +115,7 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
 }
 
 impl<L: Lend, H: Header> HoldsPermit for StreamSend<L, H> {
-    fn permit(&mut self) -> &mut Permit {
+    fn permit(&mut self) -> &mut StreamPermit {
         &mut self.permit
     }
 }
@@ -127,7 +125,7 @@ debug_fields!([L: Lend, H: Header] StreamSend<L, H> { permit, lent });
 impl<B: IoBuf> Send<B> {
     /// Sends that part of the bytes that the buffer holds: all of it, unless interrupted.
     #[inline]
-    fn part(permit: Permit, buf: B, part: Range<usize>) -> Op<WithPermit<Send<B>>> {
+    fn part(permit: StreamPermit, buf: B, part: Range<usize>) -> Op<WithPermit<Send<B>>> {
         WithPermit::new(StreamSend {
             permit,
             lent: Part::of_contents(buf, part),
@@ -140,7 +138,7 @@ impl<B: IoBuf> Send<B> {
 impl Stream {
     /// Sends as much as there is room for, without waiting.
     pub(crate) fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
-        self.lock(Direction::Out).check_free()?;
+        self.lock(Lane::Out).check_free()?;
         let sent = match self.kind() {
             StreamKind::Tcp | StreamKind::Unix => {
                 let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -148,24 +146,23 @@ impl Stream {
             }
             StreamKind::Pipe => self.fd().descriptor().write_now(buf),
         };
-        sent.map_err(|error| self.tried("send to", error))
+        sent.map_err(|error| self.with_context("send to", error))
     }
 }
 
 /// Sends all the bytes that the buffer holds; other sends come before or after them.
-pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result<B, BufError<B>> {
+pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, buf: B) -> Result<B, BufError<B>> {
     let len = buf.io_len();
-    if len == 0 {
-        return proceed_with(buf).await;
-    }
-    let mut permit = Permit::new(stream, Direction::Out);
-    let mut done = 0;
-    while done < len {
-        let (sent, back) = Send::part(permit, buf, done..len).await;
-        permit = back;
-        buf = count_written(sent, &mut done)?;
-    }
-    Ok(buf)
+    let mut permit = Some(StreamPermit::new(stream, Lane::Out));
+    let send = async |buf, done| {
+        let Some(permit_now) = permit.take() else {
+            unreachable!("each part gives it back")
+        };
+        let (sent, back) = Send::part(permit_now, buf, done..len).await;
+        permit = Some(back);
+        sent
+    };
+    write_in_loop(buf, send).await
 }
 
 /// The operation of [`TcpStream::write_zero_copy`](crate::net::TcpStream::write_zero_copy): `IORING_OP_SEND_ZC` (Linux

@@ -6,7 +6,7 @@ pub use self::stats::{OperationInfo, Stats, TaskInfo};
 
 use super::core::Core;
 use super::current;
-use super::task::{JoinHandle, describe};
+use super::task::JoinHandle;
 use crate::sys::{Instant, Port};
 use crate::tasks::WakeId;
 use std::panic::Location;
@@ -97,7 +97,7 @@ impl Handle {
         let tasks = core.tasks.borrow();
         let driver = core.driver.borrow();
         let counts = driver.counts();
-        let sizes = driver.ring().sizes();
+        let sizes = driver.ring.sizes();
         let (blocking_threads, blocking_running, blocking_waiting) = core.pool.figures();
         Stats {
             tasks: tasks.alive(),
@@ -161,7 +161,7 @@ impl Handle {
                 let name = WakeId::from_bits(row.task);
                 let task = tasks.origin_of(name).map(|origin| match &origin.name {
                     Some(name) => name.to_string(),
-                    None => describe(origin),
+                    None => origin.to_string(),
                 });
                 OperationInfo {
                     kind: row.kind,

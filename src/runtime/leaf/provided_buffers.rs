@@ -65,7 +65,7 @@ impl Core {
         }
         let ring = Arc::new(BufRing::new(self.provided.sizes).ok()?);
         let mut driver = self.driver.borrow_mut();
-        driver.ring_mut().provide(BUFFER_GROUP, &ring).ok()?;
+        driver.ring.provide(BUFFER_GROUP, &ring).ok()?;
         Some(ring)
     }
 
@@ -73,7 +73,7 @@ impl Core {
     /// freed when the last is dropped.
     pub(in crate::runtime) fn withdraw_buffers(&self) {
         if let Some(Some(_)) = self.provided.buffers.get() {
-            self.driver.borrow_mut().ring_mut().withdraw(BUFFER_GROUP);
+            self.driver.borrow_mut().ring.withdraw(BUFFER_GROUP);
         }
     }
 

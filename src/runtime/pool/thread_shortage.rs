@@ -14,7 +14,7 @@
 
 use crate::runtime::core::Core;
 use crate::runtime::fault::Fault;
-use crate::sys::{Completion, Entry, Instant, no_thread};
+use crate::sys::{Completion, Entry, Instant, Port, no_thread};
 use crate::table::Key;
 use std::cell::Cell;
 use std::io;
@@ -32,7 +32,7 @@ pub(crate) struct ThreadShortage {
 impl ThreadShortage {
     /// Whether the last try to create a thread failed, perhaps longer ago than the cache holds.
     #[inline]
-    pub(crate) fn is_believed(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.until.get().is_some()
     }
 }
@@ -49,7 +49,7 @@ impl Core {
     /// As [`lacks_threads`](Core::lacks_threads), but always tries: the caller is about to fail an operation for it.
     #[cold]
     pub(crate) fn lacks_threads_now(&self) -> bool {
-        let tried = self.driver.borrow().try_thread();
+        let tried = self.driver.borrow().ring.try_thread();
         let until = tried.is_err().then(|| self.now() + BELIEVED);
         let was_short = self.thread_shortage.until.replace(until).is_some();
         let Err(error) = tried else {

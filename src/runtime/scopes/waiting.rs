@@ -106,6 +106,11 @@ impl Waiting {
         Poll::Pending
     }
 
+    /// Whether it waits: it has been polled, and was not rejected.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.state == LeafState::Waiting
+    }
+
     /// Waits on for a result that is not there yet, even if the scope is canceled, until `over` is set.
     pub(crate) fn hold(&mut self, context: &Context<'_>, over: &Arc<AtomicBool>) {
         self.wait(context);

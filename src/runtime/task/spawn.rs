@@ -3,8 +3,10 @@
 use super::join::JoinHandle;
 use crate::runtime::core::Core;
 use crate::runtime::current;
-use crate::tasks::{Claim, Origin, TaskCell};
+use crate::table::Key;
+use crate::tasks::{Claim, Origin, Task, TaskCell};
 use std::panic::Location;
+use std::pin::Pin;
 
 impl Core {
     /// Spawns a task. A runtime that is shutting down accepts none: the future is dropped, and the join handle reports
@@ -15,34 +17,33 @@ impl Core {
         name: Option<Box<str>>,
         location: &'static Location<'static>,
     ) -> JoinHandle<F::Output> {
-        let mut future = Some(future);
-        let started = self.start(&mut future, name, location);
-        started.unwrap_or_else(|| too_late(future))
+        match self.start(Box::pin(TaskCell::new(future)), name, location) {
+            Ok(key) => JoinHandle::new(self.id, key),
+            Err(task) => too_late(task),
+        }
     }
 
-    /// Takes the future and spawns a task, if the runtime is open.
+    /// Starts a task, or returns it if the runtime is shutting down.
     #[inline]
-    fn start<F: Future<Output: 'static> + 'static>(
+    fn start(
         &self,
-        future: &mut Option<F>,
+        task: Pin<Box<dyn Task>>,
         name: Option<Box<str>>,
         location: &'static Location<'static>,
-    ) -> Option<JoinHandle<F::Output>> {
+    ) -> Result<Key, Pin<Box<dyn Task>>> {
         if !self.is_open() {
-            return None;
+            return Err(task);
         }
-        let task = Box::pin(TaskCell::new(future.take()?));
         let origin = Origin { name, location };
         let mut tasks = self.tasks.borrow_mut();
-        let key = tasks.insert(Some(task), origin, Claim::Handle, self.context.root);
-        Some(JoinHandle::new(self.id, key))
+        Ok(tasks.insert(Some(task), origin, Claim::Handle, self.context.root))
     }
 }
 
 /// Drops a future that no runtime has taken, which runs user code: the caller borrows nothing.
 #[cold]
-fn too_late<F: Future>(future: Option<F>) -> JoinHandle<F::Output> {
-    current::guard("a future that came too late", || drop(future));
+fn too_late<T>(task: Pin<Box<dyn Task>>) -> JoinHandle<T> {
+    current::guard("a future that came too late", || drop(task));
     JoinHandle::aborted()
 }
 
@@ -78,9 +79,12 @@ fn spawn_at<F: Future<Output: 'static> + 'static>(
     name: Option<Box<str>>,
     location: &'static Location<'static>,
 ) -> JoinHandle<F::Output> {
-    let mut future = Some(future);
-    let started = current::with(|core| core.start(&mut future, name, location));
-    started.unwrap_or_else(|| too_late(future))
+    let task = Box::pin(TaskCell::new(future));
+    let started = current::with(|core| {
+        let key = core.start(task, name, location)?;
+        Ok(JoinHandle::new(core.id, key))
+    });
+    started.unwrap_or_else(too_late)
 }
 
 /// Configures a task and spawns it.

@@ -78,7 +78,7 @@ impl Turn {
     #[inline]
     pub(super) fn coarse_ns(&self, driver: &Driver<Ring>) -> u64 {
         if self.coarse_ns.get() == 0 {
-            self.coarse_ns.set(driver.ring().coarse_now().as_ns());
+            self.coarse_ns.set(driver.ring.coarse_now().as_ns());
         }
         self.coarse_ns.get()
     }
@@ -183,10 +183,8 @@ impl Core {
     #[inline]
     fn poll_task(&self, turn: ReadyTask, polled: &mut PolledTask, main: PollMain<'_>) -> bool {
         let here = &self.context;
-        self.enter_ready(&turn);
+        let waker = self.enter_ready(&turn);
         let ReadyTask { key, task, .. } = turn;
-        // A waker of ours has nothing to drop.
-        let waker = ManuallyDrop::new(self.waker_of(key));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
             let rejections = self.rejections();
@@ -200,7 +198,7 @@ impl Core {
             self.leave_task();
             return ready;
         };
-        if turn.aborted {
+        if turn.state.is_aborted() {
             self.drop_aborted(key, task);
             self.leave_task();
             return false;
@@ -215,16 +213,13 @@ impl Core {
         };
         let task = polled.task.take();
         if ready {
-            let Some(task) = task else {
-                unreachable!("only a task ends")
-            };
             self.end_task(key, End::Output(task));
         } else if here.canceled.get() && self.should_drop_canceled(key, rejections) {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
             }
-        } else if self.tasks.borrow_mut().park(key, task, here.leaf.get()) {
-            self.count_yield();
+        } else {
+            self.park_task(key, task);
         }
         self.leave_task();
         false
@@ -237,11 +232,11 @@ impl Core {
             && (self.lifecycle.is_forced() || self.should_drop_canceled(key, rejections))
     }
 
-    /// Makes a task current that is to be polled or dropped.
+    /// Makes a task current that is to be polled or dropped. Returns its waker.
     #[inline]
-    fn enter_ready(&self, turn: &ReadyTask) {
-        let canceled = turn.cancel_called | self.context.root_canceled.get();
-        self.enter_task(turn.key, turn.leaf, canceled, turn.has_scope);
+    fn enter_ready(&self, turn: &ReadyTask) -> ManuallyDrop<Waker> {
+        let canceled = turn.state.is_cancel_called() || self.context.root_canceled.get();
+        self.enter_task(turn, canceled)
     }
 
     /// Drops an aborted task instead of polling it.
@@ -251,12 +246,6 @@ impl Core {
             self.drop_aborted(turn.key, task);
         }
         self.leave_task();
-    }
-
-    #[inline(never)]
-    fn end_task(&self, key: Key, end: End) {
-        let finished = self.tasks.borrow_mut().finish(key, end);
-        self.settle(finished);
     }
 
     #[cold]
@@ -283,7 +272,7 @@ impl Core {
             let Some(due) = timers.next_deadline() else {
                 return;
             };
-            if self.driver.borrow().is_before(Instant::from_ns(due)) {
+            if self.driver.borrow().ring.is_before(Instant::from_ns(due)) {
                 return;
             }
             let now_ns = self.now().as_ns();
@@ -485,6 +474,12 @@ impl Core {
                 }
             }
         }
+        self.wake_foreign(foreign);
+    }
+
+    /// Wakes a task or child.
+    pub(crate) fn wake_task(&self, task: Key) {
+        let foreign = self.tasks.borrow_mut().wake(self.wake_id(task));
         self.wake_foreign(foreign);
     }
 

@@ -1,5 +1,6 @@
 //! Hides kernel features, so that each fallback is really tested.
 
+use super::OpcodeSet;
 use crate::sys::Opcode;
 
 /// Features of io_uring that the runtime must not use, although the kernel has them.
@@ -19,13 +20,13 @@ use crate::sys::Opcode;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FeatureMask {
     /// `IORING_SETUP_*`.
-    setup: u32,
+    pub(super) setup: u32,
     /// `IORING_FEAT_*`.
-    features: u32,
-    registered_ring: bool,
-    attempts: bool,
-    resizing: bool,
-    opcodes: [u128; 2],
+    pub(super) features: u32,
+    pub(super) registered_ring: bool,
+    pub(super) attempts: bool,
+    pub(super) resizing: bool,
+    pub(super) opcodes: OpcodeSet,
 }
 
 pub(in crate::sys::ring) const SETUP_SUBMIT_ALL: u32 = 1 << 7;
@@ -46,7 +47,7 @@ impl FeatureMask {
             registered_ring: false,
             attempts: false,
             resizing: false,
-            opcodes: [0; 2],
+            opcodes: OpcodeSet::EMPTY,
         }
     }
 
@@ -84,8 +85,7 @@ impl FeatureMask {
     /// Also hides this opcode.
     #[must_use]
     pub const fn without_opcode(mut self, opcode: Opcode) -> FeatureMask {
-        let number = opcode.number();
-        self.opcodes[(number >> 7) as usize] |= 1 << (number & 127);
+        self.opcodes.insert(opcode);
         self
     }
 
@@ -113,31 +113,6 @@ impl FeatureMask {
         }
         self.without_opcode(Opcode::new(u8::MAX))
     }
-
-    pub(in crate::sys::ring) const fn hides_setup(&self, flags: u32) -> bool {
-        self.setup & flags != 0
-    }
-
-    pub(in crate::sys::ring) const fn hides_feature(&self, features: u32) -> bool {
-        self.features & features != 0
-    }
-
-    pub(in crate::sys::ring) const fn hides_registered_ring(&self) -> bool {
-        self.registered_ring
-    }
-
-    pub(in crate::sys::ring) const fn hides_attempts(&self) -> bool {
-        self.attempts
-    }
-
-    pub(in crate::sys::ring) const fn hides_resizing(&self) -> bool {
-        self.resizing
-    }
-
-    pub(in crate::sys::ring) const fn hides_opcode(&self, opcode: Opcode) -> bool {
-        let number = opcode.number();
-        self.opcodes[(number >> 7) as usize] & (1 << (number & 127)) != 0
-    }
 }
 
 #[cfg(test)]
@@ -147,20 +122,20 @@ mod tests {
     #[test]
     fn the_mask_of_an_older_kernel_hides_later_features() {
         let mask = FeatureMask::linux_5_15();
-        assert!(!mask.hides_opcode(Opcode::READ));
+        assert!(!mask.opcodes.contains(Opcode::READ));
         assert!(
-            !mask.hides_opcode(Opcode::new(39)),
+            !mask.opcodes.contains(Opcode::new(39)),
             "LINKAT was added in 5.15"
         );
         assert!(
-            mask.hides_opcode(Opcode::new(40)),
+            mask.opcodes.contains(Opcode::new(40)),
             "MSG_RING was added in 5.18"
         );
-        assert!(mask.hides_opcode(Opcode::new(255)));
-        assert!(!FeatureMask::linux_6_1().hides_opcode(Opcode::new(48)));
-        assert!(FeatureMask::linux_6_1().hides_opcode(Opcode::new(49)));
-        assert!(!FeatureMask::linux_6_1().hides_setup(SETUP_DEFER_TASKRUN));
+        assert!(mask.opcodes.contains(Opcode::new(255)));
+        assert!(!FeatureMask::linux_6_1().opcodes.contains(Opcode::new(48)));
+        assert!(FeatureMask::linux_6_1().opcodes.contains(Opcode::new(49)));
+        assert_eq!(FeatureMask::linux_6_1().setup & SETUP_DEFER_TASKRUN, 0);
         let mask = FeatureMask::none().without_opcode(Opcode::NOP);
-        assert!(mask.hides_opcode(Opcode::NOP) && !mask.hides_opcode(Opcode::READV));
+        assert!(mask.opcodes.contains(Opcode::NOP) && !mask.opcodes.contains(Opcode::READV));
     }
 }

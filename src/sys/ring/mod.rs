@@ -26,6 +26,7 @@ mod kernel;
 
 pub use feature_mask::FeatureMask;
 
+use super::direct;
 use super::entry::{Completion, Entry, Opcode};
 use super::os::Instant;
 use super::provided::BufRing;
@@ -133,15 +134,21 @@ pub(crate) trait Port {
     fn add_workers(&self, by: i32) -> bool;
 
     /// Creates a thread that ends at once. Returns the error if it cannot be created.
-    fn try_thread(&self) -> io::Result<()>;
+    fn try_thread(&self) -> io::Result<()> {
+        direct::try_thread()
+    }
 
     /// Whether a descriptor is that of a file or a directory.
-    fn is_file(&self, fd: i32) -> bool;
+    fn is_file(&self, fd: i32) -> bool {
+        direct::is_file(fd)
+    }
 
     /// Serves an entry on this thread. Unless the ring has `refused` it for want of a thread, an entry that the ring
     /// can serve without one is left to the ring. Returns `None` if the entry is not served: it may wait for another
     /// party, or there is no call for it.
-    fn serve(&self, entry: &Entry, refused: bool) -> Option<Completion>;
+    fn serve(&self, entry: &Entry, refused: bool) -> Option<Completion> {
+        direct::serve(entry, refused)
+    }
 }
 
 /// What a ring can do beyond single opcodes. The number is the first kernel that has it.
@@ -173,28 +180,40 @@ impl Features {
     }
 }
 
+/// A set of opcodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OpcodeSet([u128; 2]);
+
+impl OpcodeSet {
+    const EMPTY: OpcodeSet = OpcodeSet([0; 2]);
+
+    const fn insert(&mut self, opcode: Opcode) {
+        let number = opcode.number();
+        self.0[(number >> 7) as usize] |= 1 << (number & 127);
+    }
+
+    #[inline]
+    pub(crate) const fn contains(self, opcode: Opcode) -> bool {
+        let number = opcode.number();
+        self.0[(number >> 7) as usize] & (1 << (number & 127)) != 0
+    }
+}
+
 /// The opcodes and features of a ring.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Supported {
-    opcodes: [u128; 2],
+    pub(crate) opcodes: OpcodeSet,
     pub(crate) features: Features,
 }
 
 impl Supported {
     /// The opcodes for which `has` returns true, and the features.
     pub(crate) fn new(has: impl Fn(Opcode) -> bool, features: Features) -> Supported {
-        let mut opcodes = [0; 2];
+        let mut opcodes = OpcodeSet::EMPTY;
         for opcode in (0..=u8::MAX).map(Opcode::new).filter(|opcode| has(*opcode)) {
-            let number = opcode.number();
-            opcodes[usize::from(number >> 7)] |= 1 << (number & 127);
+            opcodes.insert(opcode);
         }
         Supported { opcodes, features }
-    }
-
-    #[inline]
-    pub(crate) fn opcode(&self, opcode: Opcode) -> bool {
-        let number = opcode.number();
-        self.opcodes[usize::from(number >> 7)] & (1 << (number & 127)) != 0
     }
 }
 
@@ -242,9 +261,6 @@ impl Port for Ring {
         fn coarse_now(&self) -> Instant;
         fn sizes(&self) -> Sizes;
         fn add_workers(&self, by: i32) -> bool;
-        fn try_thread(&self) -> io::Result<()>;
-        fn is_file(&self, fd: i32) -> bool;
-        fn serve(&self, entry: &Entry, refused: bool) -> Option<Completion>;
         mut:
         fn push(&mut self, entry: &Entry, user_data: u64, answer: Answer) -> Result<(), Full>;
         fn attempt(&mut self, entry: &Entry) -> Attempt;

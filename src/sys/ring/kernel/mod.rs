@@ -9,10 +9,10 @@ mod sqe;
 mod timeouts;
 
 use super::feature_mask::{FEAT_CQE_SKIP, FeatureMask, SETUP_TASKRUN_FLAG};
-use super::{Answer, Attempt, Cqe, EnterWait, Features, Full, Port, Sizes, Supported};
+use super::{Answer, Attempt, Cqe, EnterWait, Features, Full, Sizes, Supported};
 use crate::sys::direct;
 use crate::sys::os::coarse_ns;
-use crate::sys::{BufRing, Completion, Entry, Instant, Opcode, machine_now, with_context};
+use crate::sys::{Completion, Entry, Instant, Opcode, machine_now, with_context};
 use io_uring::IoUring;
 use io_uring::types::Timespec;
 use registration::RingName;
@@ -21,7 +21,6 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, RawFd};
 use std::ptr;
-use std::sync::Arc;
 use std::time::Duration;
 use timeouts::{Alarms, FAR};
 
@@ -73,7 +72,7 @@ impl KernelRing {
             ));
         }
         let skips_completions =
-            params.is_feature_skip_cqe_on_success() && !mask.hides_feature(FEAT_CQE_SKIP);
+            params.is_feature_skip_cqe_on_success() && mask.features & FEAT_CQE_SKIP == 0;
         let mut probe = io_uring::Probe::new();
         ring.submitter()
             .register_probe(&mut probe)
@@ -81,18 +80,18 @@ impl KernelRing {
                 with_context(error, "asking the kernel which io_uring opcodes it has")
             })?;
         let has =
-            |opcode: Opcode| probe.is_supported(opcode.number()) && !mask.hides_opcode(opcode);
+            |opcode: Opcode| probe.is_supported(opcode.number()) && !mask.opcodes.contains(opcode);
         let mut ring = KernelRing {
             name: RingName::Descriptor(ring.as_raw_fd()),
             ring,
             setup_flags,
             skips_completions,
-            attempts: !mask.hides_attempts(),
-            resizes: !mask.hides_resizing(),
+            attempts: !mask.attempts,
+            resizes: !mask.resizing,
             supported: Supported::new(has, features(has)),
             alarms: Alarms::new(has(Opcode::TIMEOUT)),
         };
-        if !mask.hides_registered_ring() {
+        if !mask.registered_ring {
             ring.register();
         }
         Ok(ring)
@@ -196,9 +195,15 @@ impl KernelRing {
     }
 }
 
-impl Port for KernelRing {
+/// The methods of the port.
+impl KernelRing {
     #[inline]
-    fn push(&mut self, entry: &Entry, user_data: u64, answer: Answer) -> Result<(), Full> {
+    pub(super) fn push(
+        &mut self,
+        entry: &Entry,
+        user_data: u64,
+        answer: Answer,
+    ) -> Result<(), Full> {
         let sqe = sqe::sqe(entry, user_data, answer, self.skips_completions);
         // SAFETY: the memory of the entry stays alive and in place until its last completion: the contract of
         // `Operation`, kept by the driver (O1, O2).
@@ -206,14 +211,14 @@ impl Port for KernelRing {
     }
 
     #[inline]
-    fn attempt(&mut self, entry: &Entry) -> Attempt {
+    pub(super) fn attempt(&mut self, entry: &Entry) -> Attempt {
         match self.attempts {
             true => direct::attempt(entry),
             false => Attempt::Unserved,
         }
     }
 
-    fn enter(&mut self, wait: EnterWait) -> io::Result<()> {
+    pub(super) fn enter(&mut self, wait: EnterWait) -> io::Result<()> {
         let (complete, flags, timeout) = match wait {
             EnterWait::Submit => (0, 0, None),
             EnterWait::No => (0, ENTER_GETEVENTS, None),
@@ -260,17 +265,12 @@ impl Port for KernelRing {
     }
 
     #[inline]
-    fn reap(&mut self, each: impl FnMut(Cqe)) {
-        self.completions().for_each(each);
-    }
-
-    #[inline]
-    fn is_before(&self, moment: Instant) -> bool {
+    pub(super) fn is_before(&self, moment: Instant) -> bool {
         self.alarms.covers(moment)
     }
 
     #[inline]
-    fn has_work(&mut self) -> bool {
+    pub(super) fn has_work(&mut self) -> bool {
         if !self.ring.completion().is_empty() {
             return true;
         }
@@ -281,60 +281,36 @@ impl Port for KernelRing {
     }
 
     #[inline]
-    fn queued(&mut self) -> usize {
+    pub(super) fn queued(&mut self) -> usize {
         self.ring.submission().len()
     }
 
     #[inline]
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         machine_now()
     }
 
     #[inline]
-    fn coarse_now(&self) -> Instant {
+    pub(super) fn coarse_now(&self) -> Instant {
         Instant::from_ns(coarse_ns())
     }
 
     #[inline]
-    fn wants_turn(&mut self) -> bool {
+    pub(super) fn wants_turn(&mut self) -> bool {
         self.has_work()
     }
 
     #[inline]
-    fn supported(&self) -> Supported {
+    pub(super) fn supported(&self) -> Supported {
         self.supported
     }
 
-    fn provide(&mut self, group: u16, buffers: &Arc<BufRing>) -> io::Result<()> {
-        self.register_buffers(group, buffers)
-    }
-
-    fn withdraw(&mut self, group: u16) {
-        self.unregister_buffers(group);
-    }
-
-    fn sizes(&self) -> Sizes {
+    pub(super) fn sizes(&self) -> Sizes {
         let params = self.ring.params();
         Sizes {
             submission: params.sq_entries(),
             completion: params.cq_entries(),
         }
-    }
-
-    fn add_workers(&self, by: i32) -> bool {
-        self.change_workers(by)
-    }
-
-    fn try_thread(&self) -> io::Result<()> {
-        direct::try_thread()
-    }
-
-    fn is_file(&self, fd: i32) -> bool {
-        direct::is_file(fd)
-    }
-
-    fn serve(&self, entry: &Entry, refused: bool) -> Option<Completion> {
-        direct::serve(entry, refused)
     }
 }
 
@@ -411,7 +387,10 @@ mod tests {
             assert_eq!(ring.queued(), 1);
             ring.enter(EnterWait::Forever).unwrap();
             let mut seen = Vec::new();
-            ring.reap(|cqe| seen.push((cqe.user_data, cqe.completion.raw())));
+            seen.extend(
+                ring.completions()
+                    .map(|cqe| (cqe.user_data, cqe.completion.raw())),
+            );
             assert_eq!(seen, [(7, 0)]);
             assert_eq!(ring.queued(), 0);
             assert!(!ring.has_work());
@@ -434,7 +413,7 @@ mod tests {
             .unwrap();
         ring.enter(EnterWait::No).unwrap();
         let mut seen = Vec::new();
-        ring.reap(|cqe| seen.push(cqe.user_data));
+        seen.extend(ring.completions().map(|cqe| cqe.user_data));
         assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
     }
 

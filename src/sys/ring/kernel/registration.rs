@@ -97,7 +97,11 @@ impl KernelRing {
         };
     }
 
-    pub(super) fn register_buffers(&self, group: u16, buffers: &Arc<BufRing>) -> io::Result<()> {
+    pub(in crate::sys::ring) fn provide(
+        &self,
+        group: u16,
+        buffers: &Arc<BufRing>,
+    ) -> io::Result<()> {
         let submitter = self.ring.submitter();
         // SAFETY: the queue is at a page boundary, in memory that is mapped for as long as `buffers` has a holder:
         // every request that may take a buffer holds it, and nothing else makes the kernel access it.
@@ -106,7 +110,7 @@ impl KernelRing {
         }
     }
 
-    pub(super) fn unregister_buffers(&self, group: u16) {
+    pub(in crate::sys::ring) fn withdraw(&self, group: u16) {
         // It fails only if there is no such group, and then there is nothing to withdraw.
         let _gone = self.ring.submitter().unregister_buf_ring(group);
     }
@@ -115,7 +119,7 @@ impl KernelRing {
     /// eight blocked opens of a FIFO stop every write to a file). The limit belongs to the thread, so it is changed by
     /// a difference. The kernel never sets more than RLIMIT_NPROC, which would take away workers instead. Kernels
     /// before 5.15 do not have this call.
-    pub(super) fn change_workers(&self, by: i32) -> bool {
+    pub(in crate::sys::ring) fn add_workers(&self, by: i32) -> bool {
         let mut limits = [0; 2];
         let submitter = self.ring.submitter();
         if submitter.register_iowq_max_workers(&mut limits).is_err() {
