@@ -80,18 +80,18 @@ pub unsafe trait LendMut: Lend {
 
     fn addr_mut(&mut self) -> *mut u8;
 
-    /// Gives the buffers back: filled with this number of bytes, or unchanged with the error.
+    /// Sets the lengths of the buffers, which have been filled with this number of bytes.
     ///
     /// # Safety
     ///
     /// That many of the lent bytes have been written, from the start and each buffer to its capacity before the next.
-    unsafe fn give_back_filled(self, filled: io::Result<u32>) -> BufResult<usize, Self::Bufs>;
+    unsafe fn set_filled(&mut self, n: usize);
 
     /// Returns what has been received: the first `n` of the lent bytes, after those that precede them in the buffer.
     ///
     /// # Safety
     ///
-    /// As for [`give_back_filled`](LendMut::give_back_filled).
+    /// As for [`set_filled`](LendMut::set_filled).
     unsafe fn received(&self, n: usize) -> Cow<'_, [u8]>;
 
     /// Returns the lent memory, piece by piece.
@@ -200,14 +200,10 @@ unsafe impl<B: IoBufMut> LendMut for Part<B> {
     }
 
     #[inline]
-    unsafe fn give_back_filled(mut self, filled: io::Result<u32>) -> BufResult<usize, B> {
-        if let Ok(n) = filled {
-            let n = n as usize;
-            assert!(n <= self.part.len(), "the kernel read more than was lent");
-            // SAFETY: what is before the part is initialized, and by the caller's promise `n` bytes from its start are.
-            unsafe { self.buf.set_io_len(self.part.start + n) };
-        }
-        self.give_back(filled)
+    unsafe fn set_filled(&mut self, n: usize) {
+        assert!(n <= self.part.len(), "the kernel read more than was lent");
+        // SAFETY: what is before the part is initialized, and by the caller's promise `n` bytes from its start are.
+        unsafe { self.buf.set_io_len(self.part.start + n) };
     }
 
     unsafe fn received(&self, n: usize) -> Cow<'_, [u8]> {
@@ -301,12 +297,9 @@ unsafe impl<B: IoBufsMut> LendMut for Vectored<B> {
         self.array.as_mut_ptr().cast()
     }
 
-    unsafe fn give_back_filled(mut self, filled: io::Result<u32>) -> BufResult<usize, B> {
-        if let Ok(n) = filled {
-            // SAFETY: the caller promises that `n` bytes were written, in order, each buffer to its capacity.
-            unsafe { self.bufs.set_lens(n as usize) };
-        }
-        self.give_back(filled)
+    unsafe fn set_filled(&mut self, n: usize) {
+        // SAFETY: the caller promises that `n` bytes were written, in order, each buffer to its capacity.
+        unsafe { self.bufs.set_lens(n) };
     }
 
     unsafe fn received(&self, n: usize) -> Cow<'_, [u8]> {

@@ -15,7 +15,7 @@ use super::core::Core;
 use super::current::{self, Entered};
 use super::fault::Fault;
 use super::scopes::take_waker;
-use super::turn::{PolledTask, Scratch};
+use super::turn::Scratch;
 use crate::sys::Instant;
 use crate::table::Key;
 use std::cell::{Cell, OnceCell};
@@ -196,7 +196,7 @@ impl Core {
             let Some(turn) = self.tasks.borrow_mut().next() else {
                 unreachable!("an aborted task is ready")
             };
-            self.poll_task(turn, &mut PolledTask::default(), &mut |_| false);
+            self.drop_ready(turn);
         }
         let ended = self.tasks.borrow_mut().take_ended();
         for unclaimed in ended {

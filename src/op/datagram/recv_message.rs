@@ -210,8 +210,8 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             fds_max,
         });
         // SAFETY: the kernel has written this many bytes from the start of the buffer.
-        let (len, buf) = unsafe { self.lent.give_back_filled(Ok(len as u32)) }?;
-        with_buf(buf, len, received)
+        unsafe { self.lent.set_filled(len) };
+        with_buf(self.lent.into_bufs(), len, received)
     }
 
     /// The next receive returns the datagram, or the error, which the kernel reports only once.

@@ -60,9 +60,13 @@ unsafe impl<L: LendMut> Operation for FileRead<L> {
     }
 
     #[inline]
-    fn complete(self, completion: Completion) -> Self::Output {
-        // SAFETY: the kernel has written that many bytes, in order.
-        unsafe { self.lent.give_back_filled(completion.result()) }
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        let read = completion.result();
+        if let Ok(n) = read {
+            // SAFETY: the kernel has written that many bytes, in order.
+            unsafe { self.lent.set_filled(n as usize) };
+        }
+        self.lent.give_back(read)
     }
 
     /// The bytes of a late read at an offset can be read again, and so can those of a read at the cursor that the ring

@@ -1,7 +1,7 @@
 //! An operation that was not submitted at once: its submission failed, or the kernel may be unable to create a thread
 //! for it. In the latter case, the operation is served on this thread or fails, unless the ring needs no thread for it.
 
-use super::{Op, OpState, submit_to, wait};
+use super::{End, Op, OpState, submit_to, wait};
 use crate::op::file::watch_cursor;
 use crate::op::{Entry, Operation};
 use crate::runtime;
@@ -25,7 +25,7 @@ impl<O: Operation> Op<O> {
         entry: &Entry,
         context: &mut Context<'_>,
         deadline: Option<Instant>,
-    ) -> Poll<O::Output> {
+    ) -> Poll<End> {
         match self.fall_back(why, entry) {
             // Yield to other tasks first.
             OpState::Idle => {
@@ -36,7 +36,7 @@ impl<O: Operation> Op<O> {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            OpState::Ready(completion) => Poll::Ready(self.finish().complete(completion)),
+            OpState::Ready(completion) => Poll::Ready(Ok(completion)),
             state => {
                 self.state = state;
                 let Some(slot) = self.in_flight() else {

@@ -54,10 +54,10 @@ impl<L: LendMut, H: Header> StreamRecv<L, H> {
 
     #[inline]
     fn with_flags(stream: Rc<Stream>, bufs: L::Bufs, flags: i32) -> Op<StreamRecv<L, H>> {
+        let lent = L::room(bufs);
+        let check = need_room(lent.bytes());
         let permit = StreamPermit::new(stream, Lane::In);
-        let recv = StreamRecv::build(permit, L::room(bufs), flags);
-        let check = need_room(recv.lent.bytes());
-        Op::checked(recv, check)
+        Op::checked(StreamRecv::build(permit, lent, flags), check)
     }
 
     #[inline]
@@ -157,17 +157,20 @@ unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
     }
 
     #[inline]
-    fn complete(self, completion: Completion) -> Self::Output {
-        let stream = self.permit.shared();
-        let received = match completion.result() {
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        let received = completion.result();
+        match received {
             Ok(n) => {
-                stream.recv_hint().note(completion);
-                Ok(n)
+                self.stream().recv_hint().note(completion);
+                // SAFETY: the kernel, or `take_kept`, has written that many bytes, in order.
+                unsafe { self.lent.set_filled(n as usize) };
+                self.lent.give_back(received)
             }
-            Err(error) => Err(stream.with_context("receive from", error)),
-        };
-        // SAFETY: the kernel, or `take_kept`, has written that many bytes, in order.
-        unsafe { self.lent.give_back_filled(received) }
+            Err(error) => {
+                let error = self.stream().with_context("receive from", error);
+                self.fail(error)
+            }
+        }
     }
 
     /// The next receive returns the bytes, including those its loop had already. A peek consumes none; but the kernel

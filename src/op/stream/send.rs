@@ -15,6 +15,7 @@ use crate::sys::{counted, limit};
 use socket2::SockRef;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -95,9 +96,13 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
 
     #[inline]
     fn complete(self, completion: Completion) -> Self::Output {
-        let sent = completion.result();
-        let sent = sent.map_err(|error| self.stream().with_context("send to", error));
-        self.lent.give_back(sent)
+        match completion.result() {
+            Err(error) => {
+                let error = self.stream().with_context("send to", error);
+                self.fail(error)
+            }
+            sent => self.lent.give_back(sent),
+        }
     }
 
     /// What an abandoned send has sent is unknown.
@@ -113,6 +118,19 @@ impl<L: Lend, H: Header> HoldsPermit for StreamSend<L, H> {
 }
 
 debug_fields!([L: Lend, H: Header] StreamSend<L, H> { permit, lent });
+
+impl<B: IoBuf> Send<B> {
+    /// Sends that part of the bytes that the buffer holds: all of it, unless interrupted.
+    #[inline]
+    fn part(permit: StreamPermit, buf: B, part: Range<usize>) -> Op<WithPermit<Send<B>>> {
+        WithPermit::new(StreamSend {
+            permit,
+            lent: Part::of_contents(buf, part),
+            header: (),
+            flags: libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
+        })
+    }
+}
 
 impl Stream {
     /// Sends as much as there is room for, without waiting.
@@ -137,13 +155,7 @@ pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, buf: B) -> Result<B, 
         let Some(permit_now) = permit.take() else {
             unreachable!("each part gives it back")
         };
-        let (sent, back) = WithPermit::new(Send {
-            permit: permit_now,
-            lent: Part::of_contents(buf, done..len),
-            header: (),
-            flags: libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
-        })
-        .await;
+        let (sent, back) = Send::part(permit_now, buf, done..len).await;
         permit = Some(back);
         sent
     };

@@ -24,7 +24,7 @@ use crate::table::Key;
 use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of};
 use std::any::Any;
 use std::cell::Cell;
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
@@ -113,7 +113,7 @@ pub(super) struct Scratch {
 
 /// The task that is being polled, kept where its own panic does not drop it.
 #[derive(Default)]
-pub(super) struct PolledTask {
+struct PolledTask {
     key: Option<Key>,
     task: Option<Pin<Box<dyn Task>>>,
 }
@@ -181,15 +181,9 @@ impl Core {
     /// Polls one task, or drops it if it was aborted. Returns whether it is the main future and that is ready or to be
     /// dropped.
     #[inline]
-    pub(super) fn poll_task(
-        &self,
-        turn: ReadyTask,
-        polled: &mut PolledTask,
-        main: PollMain<'_>,
-    ) -> bool {
+    fn poll_task(&self, turn: ReadyTask, polled: &mut PolledTask, main: PollMain<'_>) -> bool {
         let here = &self.context;
-        let canceled = turn.state.is_cancel_called() || here.root_canceled.get();
-        let waker = self.enter_task(&turn, canceled);
+        let waker = self.enter_ready(&turn);
         let ReadyTask { key, task, .. } = turn;
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
@@ -236,6 +230,22 @@ impl Core {
     fn drops_main(&self, key: Key, rejections: u64) -> bool {
         self.lifecycle.may_drop_main.get()
             && (self.lifecycle.is_forced() || self.should_drop_canceled(key, rejections))
+    }
+
+    /// Makes a task current that is to be polled or dropped. Returns its waker.
+    #[inline]
+    fn enter_ready(&self, turn: &ReadyTask) -> ManuallyDrop<Waker> {
+        let canceled = turn.state.is_cancel_called() || self.context.root_canceled.get();
+        self.enter_task(turn, canceled)
+    }
+
+    /// Drops an aborted task instead of polling it.
+    pub(super) fn drop_ready(&self, turn: ReadyTask) {
+        self.enter_ready(&turn);
+        if let Some(task) = turn.task {
+            self.drop_aborted(turn.key, task);
+        }
+        self.leave_task();
     }
 
     #[cold]
