@@ -2,7 +2,7 @@
 //!
 //! A [`WaitQueue`] keeps a value for each waiter, usually its waker, and its place in line. It runs no user code:
 //! values that are taken out or replaced are returned to the caller, to be woken or dropped where nothing is borrowed
-//! (R1). FIFO locks, groups and the waits of `close` have one each.
+//! (R1). FIFO locks, groups, listeners and the waits of `close` have one each.
 //!
 //! A wait that is dropped leaves the line from any position. So the places are rows of a slab, linked in order, and
 //! each is identified by a [`Ticket`].
@@ -107,7 +107,8 @@ impl<T> WaitQueue<T> {
     }
 
     /// Returns the value of a place in line.
-    pub(crate) fn get(&self, ticket: Ticket) -> Option<&T> {
+    #[cfg(test)]
+    fn get(&self, ticket: Ticket) -> Option<&T> {
         self.places.get(ticket.at() as usize)?.value.as_ref()
     }
 

@@ -1,7 +1,7 @@
 //! A point where a computation yields and can be canceled.
 
 use crate::error::Canceled;
-use crate::runtime::{self, Core, Rejection, canceled_here, reject_canceled};
+use crate::runtime::{self, Core, LeafState};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -32,33 +32,26 @@ use std::task::{Context, Poll};
 /// Nothing is lost: the wait holds nothing.
 // Test: tests/scopes.rs
 pub fn checkpoint() -> Checkpoint {
-    Checkpoint {
-        yielded: false,
-        rejection: Rejection::None,
-    }
+    Checkpoint(LeafState::New)
 }
 
 /// The future of [`checkpoint`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
-pub struct Checkpoint {
-    yielded: bool,
-    rejection: Rejection,
-}
+pub struct Checkpoint(LeafState);
 
 impl Future for Checkpoint {
     type Output = Result<(), Canceled>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match (self.yielded, runtime::with(Core::is_canceled)) {
-            (false, true) => reject_canceled(&mut self.rejection, context).map(Err),
-            (false, false) => {
-                self.yielded = true;
+        match (self.0, runtime::with(Core::is_canceled)) {
+            (_, true) => self.0.cancel(context).map(Err),
+            (LeafState::Waiting, false) => Poll::Ready(Ok(())),
+            (_, false) => {
+                self.0 = LeafState::Waiting;
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            (true, true) => Poll::Ready(Err(runtime::with(canceled_here))),
-            (true, false) => Poll::Ready(Ok(())),
         }
     }
 }

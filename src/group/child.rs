@@ -2,13 +2,12 @@
 
 use super::child_set::{ChildResult, ChildSet, Spawned};
 use crate::error::{Canceled, JoinError};
-use crate::runtime::{self, Rejection, canceled_here, reject_canceled};
+use crate::runtime::{self, Core, LeafState};
 use crate::table::Key;
-use crate::tasks::copy_waker;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// Makes the lifetime invariant.
 type Invariant<'scope> = &'scope mut &'scope ();
@@ -20,9 +19,7 @@ pub(super) struct ChildHandle<'scope, O> {
     keys: Option<(Key, Key)>,
     /// Whether the group was closed when the child was spawned, and the handle has yet to return that.
     is_late: bool,
-    rejection: Rejection,
-    /// Whether the wait is registered in a scope.
-    waits: bool,
+    leaf: LeafState,
     _scope: PhantomData<Invariant<'scope>>,
     /// The exact output type that the child was spawned with; invariant (G4b).
     _output: PhantomData<fn(O) -> O>,
@@ -36,8 +33,7 @@ impl<'scope, O> ChildHandle<'scope, O> {
             children,
             keys: spawned.keys,
             is_late: spawned.keys.is_none(),
-            rejection: Rejection::None,
-            waits: false,
+            leaf: LeafState::New,
             _scope: PhantomData,
             _output: PhantomData,
         }
@@ -75,47 +71,20 @@ impl<'scope, O> ChildHandle<'scope, O> {
             );
             return Poll::Ready(Err(self.dropped()));
         };
-        let found = runtime::with_own(self.children.runtime_id(), |core| {
-            if !core.has_coop_budget() {
-                return None;
-            }
-            // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
-            let result = unsafe { self.children.take::<O>(core, slot) };
-            if !matches!(result, ChildResult::Running) {
-                core.spend_coop_budget();
-            }
-            Some(result)
-        });
-        let joined = match found {
-            None => {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            Some(ChildResult::Running) => {
-                let canceled = self.wait(task, context);
-                return canceled.map(|Canceled| Err(JoinError::canceled()));
-            }
-            Some(ChildResult::Output(output)) => Ok(output),
-            Some(ChildResult::Panicked(payload)) => Err(JoinError::panicked(payload)),
-            Some(ChildResult::Dropped) => Err(self.dropped()),
+        let children = self.children;
+        // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
+        let look = |core: &Core| unsafe { children.take::<O>(core, slot) };
+        let wait = |core: &Core, waker, goes_on| core.wait_for_end(task, waker, goes_on);
+        let result = ready!(self.leaf.poll(children.runtime_id(), context, look, wait));
+        let Ok(result) = result else {
+            return Poll::Ready(Err(JoinError::canceled()));
         };
         self.keys = None;
-        Poll::Ready(joined)
-    }
-
-    /// Waits on for the end of the child.
-    fn wait(&mut self, task: Key, context: &Context<'_>) -> Poll<Canceled> {
-        let core = runtime::hold_own(self.children.runtime_id());
-        if !core.is_canceled() {
-            let waker = copy_waker(context.waker());
-            let waits = std::mem::replace(&mut self.waits, true);
-            runtime::drop_waker(core.wait_for_end(task, waker, waits));
-            return Poll::Pending;
-        }
-        match std::mem::take(&mut self.waits) {
-            true => Poll::Ready(canceled_here(&core)),
-            false => reject_canceled(&mut self.rejection, context),
-        }
+        Poll::Ready(match result {
+            ChildResult::Output(output) => Ok(output),
+            ChildResult::Panicked(payload) => Err(JoinError::panicked(payload)),
+            ChildResult::Dropped => Err(self.dropped()),
+        })
     }
 
     /// The error of a child that was dropped.

@@ -9,9 +9,9 @@
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
 use super::child_cell::{ChildCell, ErasedChild, Report};
-use crate::runtime::{self, Attribution, Core, SavedContext};
+use crate::runtime::{self, Attribution, Core, QueueLeaf, SavedContext};
 use crate::table::{Key, Leaf, Table};
-use crate::tasks::{NewChild, Origin, copy_waker};
+use crate::tasks::{NewChild, Origin};
 use crate::wait_queue::{Ticket, WaitQueue};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -109,7 +109,6 @@ pub(super) enum ChildResult<T> {
     Output(T),
     Panicked(Box<dyn Any + Send>),
     Dropped,
-    Running,
 }
 
 /// A spawned child: the keys of its slot and its task row, and its output type (G4b). No keys if the group was closed.
@@ -159,43 +158,6 @@ pub(super) struct ChildSet {
     rejected: Cell<bool>,
     /// Wakers of those waiting for a child to end.
     watchers: RefCell<WaitQueue<Waker>>,
-}
-
-/// A wait for a child to end.
-pub(super) struct Watcher<'a> {
-    children: &'a ChildSet,
-    ticket: Option<Ticket>,
-}
-
-impl Watcher<'_> {
-    /// Registers `waker`, in place of the previous one, to be woken when a child ends.
-    pub(super) fn renew(&mut self, waker: &Waker) {
-        let watchers = &self.children.watchers;
-        let Some(ticket) = self.ticket else {
-            let waker = copy_waker(waker);
-            self.ticket = Some(watchers.borrow_mut().push(waker));
-            return;
-        };
-        let same = |kept: &Waker| kept.will_wake(waker);
-        if !watchers.borrow().get(ticket).is_some_and(same) {
-            let waker = copy_waker(waker);
-            let replaced = watchers.borrow_mut().renew(ticket, waker);
-            runtime::drop_waker(replaced);
-        }
-    }
-
-    pub(super) fn end(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            let left = self.children.watchers.borrow_mut().remove(ticket);
-            runtime::drop_waker(left);
-        }
-    }
-}
-
-impl Drop for Watcher<'_> {
-    fn drop(&mut self) {
-        self.end();
-    }
 }
 
 impl ChildSet {
@@ -792,27 +754,27 @@ impl ChildSet {
     ///
     /// `T` must be the output of the future that this child was spawned with (G4b).
     #[inline]
-    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> ChildResult<T> {
+    pub(super) unsafe fn take<T>(&self, core: &Core, key: Key) -> Option<ChildResult<T>> {
         let state = {
             let mut slots = self.slots.borrow_mut();
             let Some(slot) = slots.get(key) else {
-                return ChildResult::Dropped;
+                return Some(ChildResult::Dropped);
             };
             match slot.state {
                 ChildState::Waiting(_)
                 | ChildState::Running(_)
                 | ChildState::Body
                 | ChildState::Out => {
-                    return ChildResult::Running;
+                    return None;
                 }
                 _ => slots.remove(key).map(|slot| (slot.state, slot.task)),
             }
         };
         let Some((state, task)) = state else {
-            return ChildResult::Dropped;
+            return Some(ChildResult::Dropped);
         };
         core.take_child(task);
-        match state {
+        Some(match state {
             ChildState::Output(mut child) => {
                 let mut output: Option<T> = None;
                 let place: *mut Option<T> = &mut output;
@@ -822,14 +784,11 @@ impl ChildSet {
             }
             ChildState::Panicked(payload) => ChildResult::Panicked(payload),
             _ => ChildResult::Dropped,
-        }
+        })
     }
 
     /// Returns a wait for the next child to end.
-    pub(super) fn watch(&self) -> Watcher<'_> {
-        Watcher {
-            children: self,
-            ticket: None,
-        }
+    pub(super) fn watch(&self) -> QueueLeaf<&RefCell<WaitQueue<Waker>>> {
+        QueueLeaf::new(&self.watchers)
     }
 }

@@ -8,7 +8,7 @@ use super::child::ChildHandle;
 use super::child_cell::Report;
 use super::child_set::{ChildSet, EndKind, Ended, NextChild};
 use crate::error::{Canceled, Failures, GroupError, is_cancellation};
-use crate::runtime::{self, Core, Waiting};
+use crate::runtime::{self, Core};
 use crate::scope::ScopeKind;
 use crate::table::Key;
 use crate::tasks::Origin;
@@ -18,7 +18,7 @@ use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// The state of a group that its future, its body and its children share.
@@ -215,22 +215,15 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         &self,
         mut look: impl FnMut() -> Option<T>,
     ) -> Result<T, Canceled> {
-        let mut waiting = Waiting::default();
-        let mut watch = self.children.watch();
+        let mut wait = self.children.watch();
         poll_fn(|context| {
             // A loop over waits that are ready at once must let other tasks go first.
-            if !runtime::with(Core::has_coop_budget) {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            ready!(runtime::poll_coop_budget(context.waker()));
             if let Some(found) = look() {
                 runtime::with(Core::spend_coop_budget);
-                watch.end();
-                waiting.end();
                 return Poll::Ready(Ok(found));
             }
-            watch.renew(context.waker());
-            waiting.poll(context).map(Err)
+            wait.poll(context).map(Err)
         })
         .await
     }

@@ -6,13 +6,11 @@
 //! answer. So a dropped or canceled wait has no connection to lose, except where connections are accepted ahead: those
 //! go to the next waits (C8), as does one that an older kernel (before 6.10) hands over late.
 
-use crate::error::Canceled;
 use crate::op::{Accept, Accepted, Arrived, FdOwner, OwnedOp, SharedFd, busy};
-use crate::runtime::{self, Core, Fault, Waiting};
+use crate::runtime::{self, Core, Fault, QueueLeaf, WakerQueue};
 use crate::sys::{Descriptor, EnterWait, Features, with_context};
-use crate::tasks::copy_waker;
 use crate::time::{Sleep, sleep};
-use crate::wait_queue::{Ticket, WaitQueue};
+use crate::wait_queue::WaitQueue;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
@@ -81,7 +79,7 @@ impl Accepting {
         NextAccepted {
             accepting: self,
             way,
-            wait: AcceptWait::new(self),
+            wait: QueueLeaf::new(&self.waiters),
             pause: None,
             is_over: false,
         }
@@ -137,7 +135,7 @@ impl Accepting {
         }
         self.owned.borrow().ask_cancel();
         let asked = self.starts.get();
-        let mut wait = AcceptWait::new(self);
+        let mut wait = QueueLeaf::new(&*self.waiters);
         poll_fn(|context| {
             // If accepting was started again, another task waits for a connection.
             while self.starts.get() == asked {
@@ -221,15 +219,14 @@ impl fmt::Debug for Accepting {
 
 /// The tasks that wait for a connection. Each completion wakes all of them: a woken wait may not be polled any more, or
 /// may be dropped before it looks, and then the connection goes to another.
+///
+/// Only the listener's thread locks the queue, and no user code runs under the lock (R1).
 #[derive(Debug, Default)]
-struct Waiters {
-    /// Only the listener's thread locks the queue, and no user code runs under the lock (R1).
-    queue: Mutex<WaitQueue<Waker>>,
-}
+struct Waiters(Mutex<WaitQueue<Waker>>);
 
 impl Waiters {
     fn lock(&self) -> MutexGuard<'_, WaitQueue<Waker>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -240,58 +237,9 @@ impl Wake for Waiters {
     }
 }
 
-/// A wait's place among the waiters.
-#[derive(Debug)]
-struct AcceptWait<'a> {
-    accepting: &'a Accepting,
-    leaf: Waiting,
-    /// Present once the wait has begun.
-    ticket: Option<Ticket>,
-}
-
-impl AcceptWait<'_> {
-    fn new(accepting: &Accepting) -> AcceptWait<'_> {
-        AcceptWait {
-            accepting,
-            leaf: Waiting::default(),
-            ticket: None,
-        }
-    }
-
-    fn has_begun(&self) -> bool {
-        self.ticket.is_some()
-    }
-
-    /// Waits for the next completion, because no connection is ready.
-    fn poll(&mut self, context: &Context<'_>) -> Poll<Canceled> {
-        let waker = copy_waker(context.waker());
-        let mut waiters = self.accepting.waiters.lock();
-        let replaced = match self.ticket {
-            Some(ticket) => waiters.renew(ticket, waker),
-            None => {
-                self.ticket = Some(waiters.push(waker));
-                None
-            }
-        };
-        drop(waiters);
-        runtime::drop_waker(replaced);
-        let canceled = ready!(self.leaf.poll(context));
-        self.end();
-        Poll::Ready(canceled)
-    }
-
-    fn end(&mut self) {
-        self.leaf.end();
-        if let Some(ticket) = self.ticket.take() {
-            let waker = self.accepting.waiters.lock().remove(ticket);
-            runtime::drop_waker(waker);
-        }
-    }
-}
-
-impl Drop for AcceptWait<'_> {
-    fn drop(&mut self) {
-        self.end();
+impl WakerQueue for &Waiters {
+    fn with<T>(&self, f: impl FnOnce(&mut WaitQueue<Waker>) -> T) -> Option<T> {
+        Some(f(&mut self.lock()))
     }
 }
 
@@ -301,7 +249,7 @@ impl Drop for AcceptWait<'_> {
 pub(super) struct NextAccepted<'a> {
     accepting: &'a Accepting,
     way: AcceptMode,
-    wait: AcceptWait<'a>,
+    wait: QueueLeaf<&'a Waiters>,
     /// The pause after a shortage of descriptors or memory.
     pause: Option<Sleep>,
     is_over: bool,
@@ -352,7 +300,7 @@ impl NextAccepted<'_> {
             }
             // A wait that begins in a canceled scope is rejected, whether a connection is ready or not (C2).
             if !self.wait.has_begun() && runtime::with(Core::is_canceled) {
-                let canceled = self.wait.leaf.poll(context);
+                let canceled = self.wait.poll(context);
                 return canceled.map(|canceled| Err(canceled.into()));
             }
             let error = match ready!(self.look(context)) {
@@ -390,10 +338,7 @@ impl NextAccepted<'_> {
 
     /// Looks for a connection, and waits if there is none.
     fn look(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        if !runtime::with(Core::has_coop_budget) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+        ready!(runtime::poll_coop_budget(context.waker()));
         let kept = self.accepting.kept.borrow_mut().pop_front();
         let looked = match kept {
             Some(accepted) => Looked::Found(Ok(accepted)),

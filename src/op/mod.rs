@@ -63,7 +63,7 @@ mod stream;
 
 pub use crate::sys::{Completion, Entry, Fd, Opcode};
 pub use datagram::*;
-pub(crate) use fd::{FdOwner, Idle, fd_type};
+pub(crate) use fd::{FdOwner, fd_type, idle};
 pub use fd::{PollAdd, SharedFd};
 pub use file::*;
 pub(crate) use future::{Collect, OwnedOp};

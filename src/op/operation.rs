@@ -228,16 +228,6 @@ pub enum Readiness {
     Failed(io::Error),
 }
 
-/// Returns whether an operation that is ready without the kernel yields first, because the task has spent its coop
-/// budget. If so, it has woken `waker`, and the operation is polled again.
-pub(super) fn yields_first(waker: &Waker) -> bool {
-    let yields = !crate::runtime::with(crate::runtime::Core::has_coop_budget);
-    if yields {
-        waker.wake_by_ref();
-    }
-    yields
-}
-
 /// The items that most operations spell alike. Each use names the operation and its output.
 macro_rules! operation {
     // Returns nothing but success, and no completion leaves anything to dispose of.

@@ -23,14 +23,6 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-/// Whether a leaf has already yielded once before it is rejected with `Canceled`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Rejection {
-    #[default]
-    None,
-    Yielded,
-}
-
 /// Describes the failure in the output of a task, an `Option` of its type, if there is one.
 pub(crate) type Reporter = fn(&dyn Any) -> Option<String>;
 
@@ -49,23 +41,15 @@ pub(crate) struct Core {
     pub(crate) turn: Turn,
     pub(super) lifecycle: Lifecycle,
     pub(super) pool: Pool,
-    pub(super) provided: ProvidedBuffers,
-    pub(super) thread_shortage: ThreadShortage,
+    pub(crate) provided: ProvidedBuffers,
+    pub(crate) thread_shortage: ThreadShortage,
     pub(crate) hook: Hook,
     /// By the type of the `Option`, for each type of output that a task was detached with.
     pub(super) reporters: RefCell<Vec<(TypeId, Reporter)>>,
     /// Tasks that were running when abort handles for them were made.
     pub(super) unwrapped: RefCell<Vec<(Key, Ending)>>,
-    /// The number of times that canceled tasks have woken themselves.
-    pub(super) self_wakes: Cell<u64>,
     /// Memory that is reused from cancel to cancel.
     pub(super) cancel_scratch: Cell<Option<Box<CancelEffects<Waker, Mirror>>>>,
-    /// Whether `attributions` holds any.
-    pub(super) attributed: Cell<bool>,
-    /// Scopes whose cancel ended a leaf with `Canceled`, until the future that polls in them has looked.
-    pub(super) attributions: RefCell<Vec<Key>>,
-    /// Leaves that were rejected with `Canceled` so far, except for those that were taken out of the count.
-    pub(super) rejections: Cell<u64>,
     fork: ForkMark,
     /// The runtime's number, which is part of every wake ID, and its inbox.
     pub(super) slot: RuntimeSlot,
@@ -108,11 +92,7 @@ impl Core {
             hook: settings.hook,
             reporters: RefCell::default(),
             unwrapped: RefCell::default(),
-            self_wakes: Cell::new(0),
             cancel_scratch: Cell::default(),
-            attributed: Cell::new(false),
-            attributions: RefCell::default(),
-            rejections: Cell::new(0),
             fork,
             slot,
         }))

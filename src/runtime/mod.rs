@@ -25,15 +25,14 @@ pub use self::fault::Fault;
 pub use self::handle::{Handle, OperationInfo, Stats, TaskInfo};
 pub use crate::sys::FeatureMask;
 
-pub(crate) use self::core::{Core, Rejection};
+pub(crate) use self::core::Core;
 pub(crate) use self::current::{
     Local, drop_waker, end_orphans, guard, hold_own, reach, required, try_with, wake_all, with,
     with_own,
 };
 pub(crate) use self::leaf::{
-    Alarm, BUFFER_GROUP, JointPoll, READ_AHEAD_MAX, proceed, proceed_with, ready_err,
+    Alarm, BUFFER_GROUP, JointPoll, LeafState, Proceed, QueueLeaf, READ_AHEAD_MAX, WakerQueue,
+    poll_coop_budget, proceed, proceed_with, ready_err,
 };
 pub(crate) use self::pool::{Worker, no_thread_for};
-pub(crate) use self::scopes::{
-    Attribution, Before, Mirror, SavedContext, Waiting, canceled_here, reject_canceled,
-};
+pub(crate) use self::scopes::{Attribution, Before, Mirror, SavedContext, Waiting};

@@ -5,9 +5,11 @@
 /// A row's generation recurs after 2³¹ values at the earliest (T5). A holder that must never reach another's value owns
 /// the row until it releases it; wakers do not, because a spurious wake is harmless for them.
 ///
+/// The default names no row: generations start at 1.
+///
 /// It is a single number, so that it is written and read as one: reading as a whole what was just written in halves
 /// stalls until both are in the cache, which cost a task or a child more than any lookup.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Key(u64);
 
 impl Key {

@@ -53,7 +53,7 @@ impl Leaf {
 
 /// The owner of a leaf: a scope of the tree, or a task without a scope of its own, because it never awaited two things
 /// at once. Such a task acts as its own scope: it keeps the one leaf in its row.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Owner(u64);
 
 /// An owner, taken apart.

@@ -1,14 +1,15 @@
 //! Sleeping until a deadline.
 
 use super::Instant;
+use crate::cancel::{Checkpoint, checkpoint};
 use crate::error::Canceled;
-use crate::runtime::{self, Core, Rejection};
+use crate::runtime::{self, Core, LeafState, Proceed, proceed};
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// Waits for `duration`, counted from the call. A sleep of zero lets every other ready task run once, as
@@ -38,8 +39,8 @@ use std::time::Duration;
 #[inline]
 pub fn sleep(duration: Duration) -> Sleep {
     let timer = match duration.is_zero() {
-        true => Timer::Zero,
-        false => Timer::Idle,
+        true => Timer::Zero(checkpoint()),
+        false => Timer::IDLE,
     };
     Sleep::new(Instant::now() + duration, timer)
 }
@@ -67,8 +68,8 @@ pub fn sleep(duration: Duration) -> Sleep {
 #[inline]
 pub fn sleep_until(deadline: Instant) -> Sleep {
     let timer = match Instant::now() >= deadline {
-        true => Timer::Over,
-        false => Timer::Idle,
+        true => Timer::Over(proceed()),
+        false => Timer::IDLE,
     };
     Sleep::new(deadline, timer)
 }
@@ -82,32 +83,23 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 pub struct Sleep {
     deadline: Instant,
     timer: Timer,
-    rejection: Rejection,
     /// The timer belongs to the thread of its runtime.
     _local: PhantomData<*const ()>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Timer {
-    /// The deadline had passed when it was set, so no timer is needed.
-    Over,
-    Idle,
-    /// A sleep of zero that has not yielded yet.
-    Zero,
-    /// A sleep of zero that has yielded.
-    Yielded,
+    /// The deadline has passed.
+    Over(Proceed),
+    /// A sleep of zero.
+    Zero(Checkpoint),
+    Idle(LeafState),
     /// The runtime's ID and the row of the timer, which this sleep owns.
     Armed(u64, Key),
 }
 
-/// The result of a poll, taken while the tables are borrowed.
-enum SleepPoll {
-    Over,
-    Armed(u64, Key),
-    Waiting,
-    Canceled,
-    Spent,
-    Zero,
+impl Timer {
+    const IDLE: Timer = Timer::Idle(LeafState::New);
 }
 
 impl Sleep {
@@ -116,7 +108,6 @@ impl Sleep {
         Sleep {
             deadline,
             timer,
-            rejection: Rejection::None,
             _local: PhantomData,
         }
     }
@@ -141,7 +132,8 @@ impl Sleep {
     }
 
     fn release(&mut self) {
-        if let Timer::Armed(runtime_id, key) = std::mem::replace(&mut self.timer, Timer::Over)
+        let timer = std::mem::replace(&mut self.timer, Timer::Over(proceed()));
+        if let Timer::Armed(runtime_id, key) = timer
             && let Some(core) = runtime::reach(runtime_id)
         {
             let waker = core.release_timer(key);
@@ -157,65 +149,43 @@ impl Future for Sleep {
     type Output = Result<(), Canceled>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut waker = Some(copy_waker(context.waker()));
-        let found = match self.timer {
-            Timer::Armed(runtime_id, key) => runtime::with_own(runtime_id, |core| {
-                if core.poll_timer(key, &mut waker) {
-                    SleepPoll::Over
-                } else if core.is_canceled() {
-                    SleepPoll::Canceled
-                } else {
-                    SleepPoll::Waiting
-                }
-            }),
-            Timer::Over => runtime::with(|core| {
-                if core.is_canceled() {
-                    return SleepPoll::Canceled;
-                }
-                if !core.has_coop_budget() {
-                    return SleepPoll::Spent;
-                }
-                core.spend_coop_budget();
-                SleepPoll::Over
-            }),
-            Timer::Idle | Timer::Zero | Timer::Yielded if runtime::with(Core::is_canceled) => {
-                SleepPoll::Canceled
+        match &mut self.timer {
+            Timer::Over(step) => {
+                runtime::with(|_| ());
+                Pin::new(step).poll(context)
             }
-            Timer::Zero => SleepPoll::Zero,
-            Timer::Yielded => SleepPoll::Over,
-            Timer::Idle => runtime::with(|core| match waker.take() {
-                Some(waker) => {
-                    SleepPoll::Armed(core.runtime_id(), core.arm_timer(self.deadline, waker))
-                }
-                None => unreachable!("it was made above"),
-            }),
-        };
-        runtime::drop_waker(waker);
-        match found {
-            SleepPoll::Over => {
-                self.release();
+            Timer::Zero(step) => {
+                ready!(Pin::new(step).poll(context))?;
+                self.timer = Timer::Over(proceed());
                 Poll::Ready(Ok(()))
             }
-            SleepPoll::Armed(runtime_id, key) => {
-                self.timer = Timer::Armed(runtime_id, key);
+            Timer::Idle(state) if runtime::with(Core::is_canceled) => {
+                state.cancel(context).map(Err)
+            }
+            Timer::Idle(_) => {
+                let waker = copy_waker(context.waker());
+                let arm = |core: &Core| {
+                    Timer::Armed(core.runtime_id(), core.arm_timer(self.deadline, waker))
+                };
+                self.timer = runtime::with(arm);
                 Poll::Pending
             }
-            SleepPoll::Waiting => Poll::Pending,
-            SleepPoll::Canceled if matches!(self.timer, Timer::Armed(..) | Timer::Yielded) => {
+            Timer::Armed(runtime_id, key) => {
+                let mut waker = Some(copy_waker(context.waker()));
+                let (is_over, is_canceled) = runtime::with_own(*runtime_id, |core| {
+                    (core.poll_timer(*key, &mut waker), core.is_canceled())
+                });
+                runtime::drop_waker(waker);
+                if !is_over && !is_canceled {
+                    return Poll::Pending;
+                }
                 self.release();
+                if is_over {
+                    return Poll::Ready(Ok(()));
+                }
                 // If it is awaited again, it sleeps until its deadline.
-                self.timer = Timer::Idle;
-                Poll::Ready(Err(runtime::with(runtime::canceled_here)))
-            }
-            SleepPoll::Canceled => runtime::reject_canceled(&mut self.rejection, context).map(Err),
-            SleepPoll::Spent => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
-            SleepPoll::Zero => {
-                self.timer = Timer::Yielded;
-                context.waker().wake_by_ref();
-                Poll::Pending
+                self.timer = Timer::IDLE;
+                Poll::Ready(Err(runtime::with(Core::attribute_canceled)))
             }
         }
     }

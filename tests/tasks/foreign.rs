@@ -116,8 +116,9 @@ fn positions() -> Vec<Position> {
         ("a pending sleep", || {
             Box::pin(sleep(Duration::from_micros(200)).map(|slept| slept.is_ok()))
         }),
-        ("a completed sleep", || {
-            Box::pin(sleep(Duration::ZERO).map(|slept| slept.is_ok()))
+        ("a sleep that is over", || {
+            let now = gimmal::time::Instant::now();
+            Box::pin(gimmal::time::sleep_until(now).map(|slept| slept.is_ok()))
         }),
         ("an operation", || {
             Box::pin(gimmal::op::nop().map(|done| done.is_ok()))

@@ -4,10 +4,11 @@ use super::header::MessageHeader;
 use super::message::fds_room;
 use super::shared::{Datagram, DatagramPermit, DatagramPermitKind};
 use crate::buf::{BufError, BufResult, IoBufMut, Lend, LendMut, Part, as_room, fill, need_room};
-use crate::op::operation::{debug_fields, operation, yields_first};
+use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
 };
+use crate::runtime::poll_coop_budget;
 use socket2::SockRef;
 use std::io;
 use std::marker::PhantomData;
@@ -62,7 +63,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
     /// Takes what an abandoned receive has left.
     #[cold]
     fn take_kept(&mut self, waker: &Waker) -> Readiness {
-        if yields_first(waker) {
+        if poll_coop_budget(waker).is_pending() {
             return Readiness::Wait;
         }
         let socket = self.permit.socket();

@@ -4,7 +4,7 @@ mod idle;
 mod owner;
 mod poll;
 
-pub(crate) use idle::Idle;
+pub(crate) use idle::idle;
 pub(crate) use owner::FdOwner;
 pub use poll::PollAdd;
 

@@ -1,7 +1,7 @@
 //! Opening and closing.
 
 use crate::op::operation::operation;
-use crate::op::{Completion, Entry, Idle, Op, Opcode, Operation, Readiness, SharedFd};
+use crate::op::{Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, idle};
 use crate::runtime::{self, Worker};
 use crate::sys::{Descriptor, c_path, with_path};
 use std::ffi::CString;
@@ -200,7 +200,7 @@ impl SharedFd {
             Ok(descriptor) => return Close::new(descriptor).await,
             Err(fd) => fd,
         };
-        Idle::new(&fd).await?;
+        idle(&fd).await?;
         // First let the tasks that were woken with the results of their operations release it.
         runtime::leaf::yield_now().await;
         match fd.try_unwrap() {

@@ -13,7 +13,7 @@ use super::file::{mend_cursor, watch_cursor};
 use super::{Completion, Entry, Operation, Readiness, SharedFd};
 use crate::driver::{Payload, lifecycle::Polled};
 use crate::error::{Canceled, Elapsed};
-use crate::runtime::{self, Core, Rejection, canceled_here};
+use crate::runtime::{self, Core, LeafState};
 use crate::sys::{Attempt, Instant};
 use crate::table::Key;
 use crate::tasks::copy_waker;
@@ -24,7 +24,7 @@ use std::io;
 use std::marker::PhantomData;
 use std::mem;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 /// Awaits an operation. The operation is submitted at the first poll, or by [`submit`](Op::submit). If a direct system
@@ -67,7 +67,7 @@ pub struct Op<O: Operation> {
     /// `Some` until the operation is finished.
     operation: Option<O>,
     state: OpState,
-    rejection: Rejection,
+    leaf: LeafState,
     /// How often it was restarted because the kernel had interrupted it.
     restarts: u16,
     /// Makes it `!Send`: it belongs to the thread of its runtime.
@@ -106,7 +106,7 @@ impl<O: Operation> Op<O> {
         Op {
             operation: Some(operation),
             state: OpState::Idle,
-            rejection: Rejection::None,
+            leaf: LeafState::New,
             restarts: 0,
             _local: PhantomData,
         }
@@ -278,10 +278,7 @@ impl<O: Operation> Op<O> {
     /// the error still yields.
     #[cold]
     fn reject(&mut self, context: &Context<'_>) -> Poll<O::Output> {
-        if !runtime::try_with(Core::has_coop_budget).unwrap_or(true) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+        ready!(runtime::poll_coop_budget(context.waker()));
         runtime::try_with(Core::spend_coop_budget);
         match mem::replace(&mut self.state, OpState::Finished) {
             OpState::Rejected(error) => Poll::Ready(self.finish().fail(error)),
@@ -362,9 +359,8 @@ impl<O: Operation> Op<O> {
     }
 
     fn reject_canceled(&mut self, context: &Context<'_>) -> Poll<O::Output> {
-        let rejection = &mut self.rejection;
-        runtime::reject_canceled(rejection, context)
-            .map(|canceled| self.finish().fail(canceled.into()))
+        let canceled = ready!(self.leaf.cancel(context));
+        Poll::Ready(self.finish().fail(canceled.into()))
     }
 }
 
@@ -409,7 +405,7 @@ fn try_submit<O: Operation>(
     state: &OpState,
 ) -> Result<(u64, Key), NotSubmitted> {
     runtime::with(|core| {
-        if core.is_short_of_threads() && (state.lacked_thread() || entry.is_of_files()) {
+        if core.thread_shortage.is_believed() && (state.lacked_thread() || entry.is_of_files()) {
             return Err((None, waker));
         }
         watch_cursor(operation);
@@ -528,7 +524,7 @@ impl<O: Operation> Op<O> {
 #[cold]
 fn stopped(deadline: Option<Instant>) -> io::Error {
     runtime::with(|core| match deadline {
-        _ if core.is_canceled() => canceled_here(core).into(),
+        _ if core.is_canceled() => core.attribute_canceled().into(),
         Some(deadline) if deadline <= core.now() => Elapsed.into(),
         // Closing the descriptor cancels the operations in flight on it.
         _ => Canceled.into(),

@@ -24,7 +24,7 @@ use super::with_permit::WithPermit;
 use crate::buf::BufError;
 use crate::error::is_canceled;
 use crate::op::{Chunk, Op, OwnedOp, Recv, Stream, StreamKind};
-use crate::runtime::{self, Core, Waiting, canceled_here};
+use crate::runtime::{self, Core, Waiting};
 use crate::sys::BufRing;
 use futures_core::Stream as FuturesStream;
 use std::fmt;
@@ -159,10 +159,7 @@ impl Chunks<'_> {
             let canceled = self.leaf.poll(context);
             return canceled.map(|canceled| Some(Err(canceled.into())));
         }
-        if !runtime::with(Core::has_coop_budget) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+        ready!(runtime::poll_coop_budget(context.waker()));
         match self.poll_source(context) {
             Poll::Ready(chunk) => {
                 runtime::with(Core::spend_coop_budget);
@@ -216,7 +213,9 @@ impl Chunks<'_> {
                     RecvStatus::End => return self.end(),
                     RecvStatus::Failed(error) => return self.fail(self.stream.recv_error(error)),
                     RecvStatus::Stopped if runtime::with(Core::is_canceled) => {
-                        return Poll::Ready(Some(Err(runtime::with(canceled_here).into())));
+                        return Poll::Ready(Some(Err(
+                            runtime::with(Core::attribute_canceled).into()
+                        )));
                     }
                     RecvStatus::Stopped => continue,
                     RecvStatus::NoBuffer => self.note_no_buffer(),
@@ -268,7 +267,7 @@ impl Chunks<'_> {
             }
             shared.heap_left -= 1;
         }
-        let size = runtime::with(Core::receive_size);
+        let size = runtime::with(|core| core.provided.receive_size());
         self.heap_receive = Some(Recv::part(permit, Vec::with_capacity(size), 0..size));
         Poll::Ready(None)
     }

@@ -7,11 +7,12 @@ use crate::buf::{
 };
 use crate::op::datagram::{Header, MessageHeader};
 use crate::op::file::{AtCursor, mend_cursor};
-use crate::op::operation::{debug_fields, operation, yields_first};
+use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind, check_room,
     count_read,
 };
+use crate::runtime::poll_coop_budget;
 use socket2::SockRef;
 use std::io;
 use std::ops::Range;
@@ -92,7 +93,7 @@ impl<L: LendMut, H: Header> StreamRecv<L, H> {
     /// Takes bytes that an abandoned receive has left: as many as there are and as fit.
     #[cold]
     fn take_kept(&mut self, waker: &Waker, takes_kept: impl FnOnce(&Stream)) -> Readiness {
-        if yields_first(waker) {
+        if poll_coop_budget(waker).is_pending() {
             return Readiness::Wait;
         }
         let stream = self.permit.stream();

@@ -5,7 +5,7 @@ use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind,
 };
-use crate::runtime::{self, BUFFER_GROUP, Core, READ_AHEAD_MAX};
+use crate::runtime::{self, BUFFER_GROUP, READ_AHEAD_MAX};
 use crate::sys::{BufRing, ProvidedBuf};
 use std::io;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ impl RecvMultishot {
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => RecvStatus::NoBuffer,
             Err(_) if completion.was_interrupted() => RecvStatus::Stopped,
             Err(error) if self.is_many && error.raw_os_error() == Some(libc::EINVAL) => {
-                runtime::try_with(Core::note_unbounded_receives);
+                runtime::try_with(|core| core.provided.note_unbounded());
                 RecvStatus::Stopped
             }
             Err(_) => RecvStatus::Failed(completion.raw()),
@@ -118,7 +118,7 @@ unsafe impl Operation for RecvMultishot {
     fn entry(&mut self) -> Entry {
         let stream = self.permit.stream();
         let (size, bounds) =
-            runtime::with(|core| (core.receive_size() as u32, core.bounds_receives()));
+            runtime::with(|core| (core.provided.receive_size() as u32, core.bounds_receives()));
         // On a Unix socket, one receive at a time: where data and a hang-up arrive together, a multishot receive
         // returns the data, and then waits for an event that has already passed (seen on 6.18).
         self.is_many = bounds && stream.kind() == StreamKind::Tcp;
@@ -168,6 +168,7 @@ mod tests {
     use crate::net::{TcpListener, TcpStream};
     use crate::op::SharedFd;
     use crate::op::stream::Direction;
+    use crate::runtime::Core;
     use std::os::fd::AsFd;
 
     /// Simulates Linux 6.16, which has every opcode that implies the limit, but not the limit.

@@ -109,7 +109,7 @@ impl Handle {
             timers: core.timers.borrow().len(),
             scopes: core.scopes.borrow().len(),
             waits: core.waits.borrow().len() - core.slot.inbox().waits(),
-            receive_buffers_out: core.receive_buffers_out(),
+            receive_buffers_out: core.provided.out(),
             submission_entries: sizes.submission,
             completion_entries: sizes.completion,
             blocking_threads,

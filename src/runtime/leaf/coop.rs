@@ -1,10 +1,13 @@
 //! The coop budget: how many leaves that are ready at their first poll a task may pass before it yields.
 //!
-//! Such a leaf asks [`Core::has_coop_budget`], and yields once if there is none left; when it is ready, it calls
+//! Such a leaf calls [`poll_coop_budget`], which yields once if there is none left, and when it is ready,
 //! [`Core::spend_coop_budget`]. Each poll of a task or child begins with a full budget. The coarse clock is read after a
 //! few leaves, then each time their number has grown: a loop over ready leaves ends the turn when its time is up.
 
 use crate::runtime::core::Core;
+use crate::runtime::current::try_with;
+use crate::runtime::scopes::Context;
+use std::task::{Poll, Waker};
 
 /// The most ready leaves that a task may pass in one poll before it has to yield.
 const READY_LEAVES_PER_POLL: u32 = 128;
@@ -15,12 +18,11 @@ const READY_LEAVES_GROWTH: u32 = 8;
 
 /// How many ready leaves a task may still pass in this poll. The low 16 bits are the leaves before the next read of the
 /// clock, the high 16 bits those after it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(in crate::runtime) struct CoopBudget(u32);
 
 impl CoopBudget {
     const FULL: CoopBudget = CoopBudget::new(READY_LEAVES_TO_CLOCK, READY_LEAVES_PER_POLL);
-    pub(in crate::runtime) const NONE: CoopBudget = CoopBudget(0);
 
     /// Returns a budget of `total` leaves with a read of the clock after `now` of them.
     const fn new(now: u32, total: u32) -> CoopBudget {
@@ -39,13 +41,26 @@ impl CoopBudget {
     }
 }
 
-impl Core {
+/// Lets other tasks go first, if the running task has no coop budget left: `waker` is woken. Outside a runtime there is
+/// no budget to wait for.
+#[inline]
+pub(crate) fn poll_coop_budget(waker: &Waker) -> Poll<()> {
+    if try_with(Core::has_coop_budget) == Some(false) {
+        waker.wake_by_ref();
+        return Poll::Pending;
+    }
+    Poll::Ready(())
+}
+
+impl Context {
     /// Fills the budget: the poll of a task, a child or a sibling future begins.
     #[inline]
     pub(in crate::runtime) fn fill_coop_budget(&self) {
-        self.context.coop_budget.set(CoopBudget::FULL);
+        self.coop_budget.set(CoopBudget::FULL);
     }
+}
 
+impl Core {
     /// Whether the task may pass another ready leaf in this poll. If not, it yields once.
     #[inline]
     pub(crate) fn has_coop_budget(&self) -> bool {
@@ -63,7 +78,7 @@ impl Core {
             false => (READY_LEAVES_GROWTH - 1) * passed,
         };
         let budget = match self.look_at_coarse_clock() {
-            true => CoopBudget::NONE,
+            true => CoopBudget::default(),
             false => CoopBudget::new(now, left),
         };
         self.context.coop_budget.set(budget);

@@ -80,7 +80,7 @@ impl Core {
     #[inline]
     pub(crate) fn rest_owned(&self, key: Key) {
         self.driver.borrow_mut().set_owner(key, NO_OWNER);
-        self.leaf_ended(Leaf::new(LeafKind::Operation, key));
+        self.context.leaf_ended(Leaf::new(LeafKind::Operation, key));
     }
 
     /// Sets the waker of an owned operation, for the running task. Returns the replaced waker, for the caller to drop.
@@ -92,7 +92,7 @@ impl Core {
     /// Abandons an owned operation. Its orphan belongs to the current scope (G1).
     pub(crate) fn abandon_owned(&self, key: Key, payload: Box<dyn Payload>) {
         if self.driver.borrow().is_in_flight(key) && !self.has_ended() {
-            self.leaf_ended(Leaf::new(LeafKind::Operation, key));
+            self.context.leaf_ended(Leaf::new(LeafKind::Operation, key));
             let owner = self.owner_of_next_leaf();
             self.driver.borrow_mut().set_owner(key, owner);
             self.enlist(Leaf::new(LeafKind::Operation, key), owner);
@@ -132,7 +132,7 @@ impl Core {
     pub(crate) fn poll_operation(&self, key: Key) -> Polled {
         let polled = self.driver.borrow_mut().poll(key);
         if let Polled::Last { .. } = polled {
-            self.leaf_ended(Leaf::new(LeafKind::Operation, key));
+            self.context.leaf_ended(Leaf::new(LeafKind::Operation, key));
         }
         polled
     }
@@ -140,13 +140,10 @@ impl Core {
     /// Makes an operation the leaf that the running task waits for. Returns the replaced waker, for the caller to drop.
     pub(crate) fn wait_for_operation(&self, key: Key, waker: Waker) -> Option<Waker> {
         let task = self.id_of_running().bits();
-        let (replaced, owner) = {
-            let mut driver = self.driver.borrow_mut();
-            if self.is_canceled() && !self.is_forked() {
-                driver.ask_cancel(key);
-            }
-            driver.renew(key, waker, task)
-        };
+        if self.is_canceled() {
+            self.ask_cancel(key);
+        }
+        let (replaced, owner) = self.driver.borrow_mut().renew(key, waker, task);
         self.keep_here(Leaf::new(LeafKind::Operation, key), owner);
         replaced
     }
@@ -188,7 +185,11 @@ impl Core {
         }
     }
 
-    fn dispose(&self, payload: &mut dyn Payload, completions: impl Iterator<Item = Completion>) {
+    pub(in crate::runtime) fn dispose(
+        &self,
+        payload: &mut dyn Payload,
+        completions: impl IntoIterator<Item = Completion>,
+    ) {
         for completion in completions {
             self.hook
                 .guard("an operation's disposal", || payload.dispose(completion));

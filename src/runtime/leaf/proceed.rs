@@ -1,43 +1,34 @@
 //! A leaf that needs no kernel: for data that is already in a buffer, or a step that cannot be done at all.
 
+use super::coop::poll_coop_budget;
+use super::state::LeafState;
 use crate::buf::BufError;
 use crate::error::Canceled;
-use crate::runtime::core::{Core, Rejection};
+use crate::runtime::core::Core;
 use crate::runtime::current::try_with;
-use crate::runtime::scopes::reject_canceled;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// A leaf that is ready at once, but yields when the task's coop budget is used up, and ends with [`Canceled`] in a
 /// canceled scope (C2).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[must_use = "futures do nothing unless they are awaited"]
-pub(crate) struct Proceed {
-    rejection: Rejection,
-}
+pub(crate) struct Proceed(LeafState);
 
 pub(crate) fn proceed() -> Proceed {
-    Proceed {
-        rejection: Rejection::None,
-    }
+    Proceed::default()
 }
 
 impl Future for Proceed {
     type Output = Result<(), Canceled>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        // Outside a runtime there is no budget to wait for.
-        let (is_canceled, has_coop_budget) =
-            try_with(|core: &Core| (core.is_canceled(), core.has_coop_budget()))
-                .unwrap_or((false, true));
-        if is_canceled {
-            return reject_canceled(&mut self.rejection, context).map(Err);
+        // Outside a runtime there is neither.
+        if try_with(Core::is_canceled) == Some(true) {
+            return self.0.cancel(context).map(Err);
         }
-        if !has_coop_budget {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+        ready!(poll_coop_budget(context.waker()));
         try_with(Core::spend_coop_budget);
         Poll::Ready(Ok(()))
     }

@@ -12,7 +12,7 @@ pub(crate) const BUFFER_GROUP: u16 = 0;
 pub(crate) const READ_AHEAD_MAX: usize = 64 << 10;
 
 /// The runtime's state for receives that lend no buffer.
-pub(in crate::runtime) struct ProvidedBuffers {
+pub(crate) struct ProvidedBuffers {
     sizes: BufSizes,
     /// Unset before the first such receive; `None` if the kernel does not support provided buffers or has no memory for
     /// them.
@@ -28,6 +28,23 @@ impl ProvidedBuffers {
             buffers: OnceCell::new(),
             is_unbounded: Cell::new(false),
         }
+    }
+
+    /// Returns the number of buffers that were filled and have not been returned.
+    pub(in crate::runtime) fn out(&self) -> usize {
+        let ring = self.buffers.get().and_then(Option::as_ref);
+        ring.map_or(0, |ring| ring.out())
+    }
+
+    /// Returns how many bytes a receive that lends no buffer requests.
+    pub(crate) fn receive_size(&self) -> usize {
+        self.sizes.size().min(READ_AHEAD_MAX)
+    }
+
+    /// Records that the kernel does not bound multishot receives.
+    #[cold]
+    pub(crate) fn note_unbounded(&self) {
+        self.is_unbounded.set(true);
     }
 }
 
@@ -60,28 +77,9 @@ impl Core {
         }
     }
 
-    /// Returns the number of buffers that were filled and have not been returned.
-    pub(in crate::runtime) fn receive_buffers_out(&self) -> usize {
-        match self.provided.buffers.get() {
-            Some(Some(ring)) => ring.out(),
-            _ => 0,
-        }
-    }
-
-    /// Returns how many bytes a receive that lends no buffer requests.
-    pub(crate) fn receive_size(&self) -> usize {
-        self.provided.sizes.size().min(READ_AHEAD_MAX)
-    }
-
     /// Whether the ring ends a multishot receive after a given number of bytes. A kernel may have been taken for one that
     /// does: then the first such receive has failed.
     pub(crate) fn bounds_receives(&self) -> bool {
         self.has(Features::RECV_BOUND) && !self.provided.is_unbounded.get()
-    }
-
-    /// Records that the kernel does not bound multishot receives.
-    #[cold]
-    pub(crate) fn note_unbounded_receives(&self) {
-        self.provided.is_unbounded.set(true);
     }
 }

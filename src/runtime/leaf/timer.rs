@@ -2,7 +2,7 @@
 
 use crate::runtime::core::Core;
 use crate::runtime::current::{self, Local, drop_waker};
-use crate::runtime::scopes::Sleeper;
+use crate::runtime::scopes::{NO_OWNER, Sleeper};
 use crate::sys::Instant;
 use crate::table::{Key, Leaf, LeafKind};
 use crate::tasks::copy_waker;
@@ -37,7 +37,8 @@ impl Core {
 
     /// Arms an alarm: the timer of a deadline, which only wakes and is not a leaf.
     pub(crate) fn arm_alarm(&self, deadline: Instant, waker: Waker) -> Key {
-        let sleeper = Sleeper::alarm(waker);
+        let owner = NO_OWNER;
+        let sleeper = Sleeper { waker, owner };
         self.timers.borrow_mut().insert(deadline.as_ns(), sleeper)
     }
 
@@ -52,7 +53,7 @@ impl Core {
 
     /// Frees the row of a timer. Returns its waker, for the caller to drop.
     pub(crate) fn release_timer(&self, key: Key) -> Option<Waker> {
-        self.leaf_ended(Leaf::new(LeafKind::Timer, key));
+        self.context.leaf_ended(Leaf::new(LeafKind::Timer, key));
         let released = self.timers.borrow_mut().release(key);
         released.map(|sleeper| sleeper.waker)
     }

@@ -8,6 +8,7 @@ use crate::error::JoinError;
 use crate::runtime::core::Core;
 use crate::runtime::current::{self, drop_waker};
 use crate::runtime::fault::{Hook, catch};
+use crate::runtime::leaf::poll_coop_budget;
 use crate::runtime::scopes::Waiting;
 use crate::tasks::copy_waker;
 use std::any::Any;
@@ -339,10 +340,7 @@ impl JobHandle {
     fn poll(&mut self, context: &Context<'_>) -> Poll<Outcome> {
         // A ready result uses up coop budget, as every ready leaf does.
         if self.job.is_finished() {
-            if !current::try_with(Core::has_coop_budget).unwrap_or(true) {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            ready!(poll_coop_budget(context.waker()));
             if self.job.was_rejected() && current::try_with(Core::is_canceled) == Some(true) {
                 // Counts the rejection, so that a loop that swallows the error ends (C2).
                 ready!(self.waiting.poll(context));
@@ -355,15 +353,13 @@ impl JobHandle {
         let give_up = if self.job.abandonable || self.job.is_waiting() {
             self.waiting.poll(context).is_ready()
         } else {
-            let over = self.job.over.clone();
-            self.waiting.hold(context, &over);
+            self.waiting.hold(context, &self.job.over);
             false
         };
         let outcome = self.poll_job(give_up, copy_waker(context.waker()));
         if give_up && outcome.is_pending() {
             // A thread has started it in between.
-            let over = self.job.over.clone();
-            self.waiting.hold(context, &over);
+            self.waiting.hold(context, &self.job.over);
         }
         outcome
     }
@@ -391,14 +387,12 @@ impl JobHandle {
                 Poll::Pending
             }
         };
-        let (kept, unused) = match outcome {
-            Poll::Pending => (Some(new), None),
-            Poll::Ready(_) => (None, Some(new)),
-        };
-        let replaced = mem::replace(&mut state.waker, kept);
+        let mut waker = Some(new);
+        if outcome.is_pending() {
+            mem::swap(&mut state.waker, &mut waker);
+        }
         drop(state);
-        drop_waker(replaced);
-        drop_waker(unused);
+        drop_waker(waker);
         if let Some(closure) = unstarted {
             self.pool.forget(&self.job);
             self.job.drop_closure(closure);

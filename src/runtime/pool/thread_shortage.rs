@@ -24,18 +24,20 @@ use std::time::Duration;
 const BELIEVED: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
-pub(in crate::runtime) struct ThreadShortage {
+pub(crate) struct ThreadShortage {
     /// The time before which it is not tried again, if the last try to create a thread failed.
     until: Cell<Option<Instant>>,
 }
 
-impl Core {
+impl ThreadShortage {
     /// Whether the last try to create a thread failed, perhaps longer ago than the cache holds.
     #[inline]
-    pub(crate) fn is_short_of_threads(&self) -> bool {
-        self.thread_shortage.until.get().is_some()
+    pub(crate) fn is_believed(&self) -> bool {
+        self.until.get().is_some()
     }
+}
 
+impl Core {
     /// Returns whether no thread can be created: tries it, unless a failure is cached. May call the hook, which is user
     /// code: the caller borrows nothing.
     #[cold]

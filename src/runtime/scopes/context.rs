@@ -5,11 +5,11 @@ use crate::runtime::leaf::CoopBudget;
 use crate::scope::{CancelEffects, ScopeKind};
 use crate::table::{Key, Leaf, Owner, OwnerKind};
 use crate::tasks::WakeId;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
 /// The task or child that is being polled, or was polled last, and the scope that it polls in.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(in crate::runtime) struct Context {
     pub(in crate::runtime) running: Cell<Key>,
     /// The leaf that the running task waits for, while it is being polled and has no scope of its own.
@@ -24,6 +24,14 @@ pub(in crate::runtime) struct Context {
     pub(in crate::runtime) coop_budget: Cell<CoopBudget>,
     /// Whether a combinator is polling several futures in this poll.
     pub(in crate::runtime) in_joint_poll: Cell<bool>,
+    /// Whether `attributions` holds any.
+    pub(super) attributed: Cell<bool>,
+    /// Scopes whose cancel ended a leaf with `Canceled`, until the future that polls in them has looked.
+    pub(super) attributions: RefCell<Vec<Key>>,
+    /// Leaves that were rejected with `Canceled` so far, except for those that were taken out of the count.
+    pub(in crate::runtime) rejections: Cell<u64>,
+    /// The number of times that canceled tasks have woken themselves.
+    pub(super) self_wakes: Cell<u64>,
     /// The scope between two polls, and of new tasks.
     pub(in crate::runtime) root: Key,
     pub(in crate::runtime) root_canceled: Cell<bool>,
@@ -32,15 +40,28 @@ pub(in crate::runtime) struct Context {
 impl Context {
     pub(in crate::runtime) fn new(root: Key) -> Context {
         Context {
-            running: Cell::new(Key::new(0, 0)),
-            leaf: Cell::new(None),
             owner: Cell::new(Owner::scope(root)),
-            canceled: Cell::new(false),
-            epoch: Cell::new(0),
-            coop_budget: Cell::new(CoopBudget::NONE),
-            in_joint_poll: Cell::new(false),
             root,
-            root_canceled: Cell::new(false),
+            ..Context::default()
+        }
+    }
+
+    #[inline]
+    fn before(&self) -> Before {
+        Before {
+            running: self.running.get(),
+            leaf: self.leaf.get(),
+            at: self.owner.get(),
+            canceled: self.canceled.get(),
+            epoch: self.epoch.get(),
+        }
+    }
+
+    /// Forgets a leaf that has ended if it is that of the running task, so that the next leaf need not check its status.
+    #[inline]
+    pub(in crate::runtime) fn leaf_ended(&self, leaf: Leaf) {
+        if self.leaf.get() == Some(leaf) {
+            self.leaf.set(None);
         }
     }
 }
@@ -64,35 +85,11 @@ pub(crate) struct SavedContext {
     /// Ready leaves that the parent may still pass.
     coop_budget: CoopBudget,
     /// Scopes that cancels were attributed to in the parent's poll.
-    attributions: Vec<Key>,
-}
-
-/// Which scopes are responsible for leaves of a child that ended `Canceled` (C7).
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Attribution(u8);
-
-impl Attribution {
-    /// The child's own scope, which its handle canceled, or that of its group.
-    const INSIDE: u8 = 1;
-    /// A scope outside its group.
-    const OUTSIDE: u8 = 2;
-
-    #[inline]
-    pub(crate) fn any(self) -> bool {
-        self.0 != 0
-    }
-
-    pub(crate) fn outside(self) -> bool {
-        self.0 & Attribution::OUTSIDE != 0
-    }
-
-    pub(crate) fn add(&mut self, more: Attribution) {
-        self.0 |= more.0;
-    }
+    pub(super) attributions: Vec<Key>,
 }
 
 impl Core {
-    /// Makes a task or child, which is about to be polled, current.
+    /// Makes a task or child, which is about to be polled, current, with a full coop budget.
     #[inline]
     pub(in crate::runtime) fn enter_task(
         &self,
@@ -101,10 +98,12 @@ impl Core {
         canceled: bool,
         has_scope: bool,
     ) {
-        self.context.running.set(key);
-        self.context.leaf.set(leaf);
-        self.context.owner.set(Owner::task(key));
-        self.context.canceled.set(canceled);
+        let context = &self.context;
+        context.running.set(key);
+        context.leaf.set(leaf);
+        context.owner.set(Owner::task(key));
+        context.canceled.set(canceled);
+        context.fill_coop_budget();
         if has_scope {
             self.look_again();
         }
@@ -114,9 +113,7 @@ impl Core {
     #[inline]
     pub(in crate::runtime) fn leave_task(&self) {
         self.context.owner.set(Owner::scope(self.context.root));
-        if self.attributed.replace(false) {
-            self.attributions.borrow_mut().clear();
-        }
+        self.context.take_attributions();
     }
 
     /// Returns the wake ID of the task or child that is being polled.
@@ -125,27 +122,13 @@ impl Core {
         self.wake_id(self.context.running.get())
     }
 
-    #[inline]
-    pub(super) fn before(&self) -> Before {
-        Before {
-            running: self.context.running.get(),
-            leaf: self.context.leaf.get(),
-            at: self.context.owner.get(),
-            canceled: self.context.canceled.get(),
-            epoch: self.context.epoch.get(),
-        }
-    }
-
     /// Saves the context of the parent before it polls children.
     #[inline]
     pub(crate) fn suspend(&self) -> SavedContext {
         SavedContext {
-            before: self.before(),
+            before: self.context.before(),
             coop_budget: self.context.coop_budget.get(),
-            attributions: match self.attributed.replace(false) {
-                true => self.attributions.take(),
-                false => Vec::new(),
-            },
+            attributions: self.context.take_attributions(),
         }
     }
 
@@ -156,7 +139,7 @@ impl Core {
         self.leave(saved.before);
         self.context.coop_budget.set(saved.coop_budget);
         for attributed in saved.attributions {
-            self.note_attribution(attributed);
+            self.context.note_attribution(attributed);
         }
         leaf
     }
@@ -176,42 +159,13 @@ impl Core {
     /// Whether a cancel was attributed since the context was saved.
     #[inline]
     pub(crate) fn was_attributed(&self) -> bool {
-        self.attributed.get()
-    }
-
-    /// Takes the attributions of a child's poll. Those to scopes outside its group are also kept for the poller of the
-    /// group.
-    #[cold]
-    pub(crate) fn take_attributions(
-        &self,
-        group: Key,
-        child: Option<Key>,
-        saved: &mut SavedContext,
-    ) -> Attribution {
-        self.attributed.set(false);
-        let mut attributions = self.attributions.take();
-        let child = child.and_then(|child| self.tasks.borrow().task_scope(child));
-        let to_itself = |attributed: &Key| {
-            child.is_some_and(|child| child.has_scope && child.scope == *attributed)
-        };
-        let mut flags = 0;
-        if attributions.contains(&group) || attributions.iter().any(to_itself) {
-            flags |= Attribution::INSIDE;
-        }
-        let scopes = self.scopes.borrow();
-        attributions
-            .retain(|attributed| *attributed != group && scopes.is_at_or_below(group, *attributed));
-        if !attributions.is_empty() {
-            flags |= Attribution::OUTSIDE;
-        }
-        saved.attributions.append(&mut attributions);
-        Attribution(flags)
+        self.context.attributed.get()
     }
 
     /// Enters the scope of a future that is about to be polled with this waker. Returns the previous context.
     pub(crate) fn enter_scope(&self, key: Key, waker: &Waker) -> Before {
         let canceled = self.renew_scope(key, waker);
-        let before = self.before();
+        let before = self.context.before();
         self.context.owner.set(Owner::scope(key));
         self.context.canceled.set(canceled);
         before
@@ -219,7 +173,7 @@ impl Core {
 
     /// Enters an open scope to drop what belongs to it. Returns the previous context.
     pub(crate) fn enter_to_drop(&self, scope: Key) -> Before {
-        let before = self.before();
+        let before = self.context.before();
         self.context.owner.set(Owner::scope(scope));
         self.look_up();
         before
@@ -259,14 +213,6 @@ impl Core {
             self.context.leaf.get()
         } else {
             self.tasks.borrow().leaf(task)
-        }
-    }
-
-    /// Forgets a leaf that has ended if it is that of the running task, so that the next leaf need not check its status.
-    #[inline]
-    pub(in crate::runtime) fn leaf_ended(&self, leaf: Leaf) {
-        if self.context.leaf.get() == Some(leaf) {
-            self.context.leaf.set(None);
         }
     }
 

@@ -40,8 +40,8 @@ impl Core {
     /// Counts a self-wake: a canceled task or child was woken in its own poll, and waits for no leaf of the runtime. It
     /// may have work left to do, but if it goes on without end it ignores the cancel.
     fn count_self_wake(&self, key: Key) {
-        let self_wakes = self.self_wakes.get() + 1;
-        self.self_wakes.set(self_wakes);
+        let self_wakes = self.context.self_wakes.get() + 1;
+        self.context.self_wakes.set(self_wakes);
         if self_wakes.is_multiple_of(SELF_WAKES_PER_REJECTION) {
             self.tasks.borrow_mut().count_rejections(key, true);
         }

@@ -30,11 +30,11 @@ mod leaves;
 mod rejections;
 mod waiting;
 
+pub(crate) use self::attribution::Attribution;
 pub(in crate::runtime) use self::context::Context;
-pub(crate) use self::context::{Attribution, Before, SavedContext};
-pub(crate) use self::rejections::reject_canceled;
+pub(crate) use self::context::{Before, SavedContext};
 pub(in crate::runtime) use self::waiting::WaitRow;
-pub(crate) use self::waiting::{Waiting, canceled_here};
+pub(crate) use self::waiting::Waiting;
 
 use super::core::Core;
 use super::current::drop_waker;
@@ -57,16 +57,6 @@ pub(in crate::runtime) const NO_OWNER: Owner = Owner::scope(Key::new(0, 0));
 pub(crate) struct Sleeper {
     pub(in crate::runtime) waker: Waker,
     pub(in crate::runtime) owner: Owner,
-}
-
-impl Sleeper {
-    /// Returns the sleeper of a timer that only wakes, and is not a leaf.
-    pub(in crate::runtime) fn alarm(waker: Waker) -> Sleeper {
-        Sleeper {
-            waker,
-            owner: NO_OWNER,
-        }
-    }
 }
 
 impl Core {

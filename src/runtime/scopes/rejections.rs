@@ -9,11 +9,7 @@
 //! - a group: its children are counted each by itself, and the group as one rejection when it ends;
 //! - futures with a waker each: only the poll of the one that was rejected most often counts.
 
-use crate::error::Canceled;
-use crate::runtime::core::{Core, Rejection};
-use crate::runtime::current;
-use crate::runtime::scopes::canceled_here;
-use std::task::{Context, Poll};
+use crate::runtime::core::Core;
 
 /// The number of polls in which a future in a canceled scope may start a new wait before it counts as a loop that
 /// ignores every error, and is dropped (C2).
@@ -22,32 +18,17 @@ pub(crate) const REJECTIONS_MAX: u32 = 64;
 impl Core {
     #[inline]
     pub(crate) fn rejections(&self) -> u64 {
-        self.rejections.get()
+        self.context.rejections.get()
     }
 
     pub(crate) fn count_rejection(&self) {
-        self.rejections.set(self.rejections.get() + 1);
+        self.context
+            .rejections
+            .set(self.context.rejections.get() + 1);
     }
 
     /// Takes the rejections since the count was `before` out of it: they are no sign for the pollers around this one.
     pub(crate) fn forget_rejections(&self, before: u64) {
-        self.rejections.set(before);
-    }
-}
-
-/// Ends a new leaf in a canceled scope with [`Canceled`], after yielding once, so that a loop that swallows the error
-/// cannot freeze the thread (C2).
-pub(crate) fn reject_canceled(rejection: &mut Rejection, context: &Context<'_>) -> Poll<Canceled> {
-    match rejection {
-        Rejection::None => {
-            *rejection = Rejection::Yielded;
-            current::with(Core::count_rejection);
-            context.waker().wake_by_ref();
-            Poll::Pending
-        }
-        Rejection::Yielded => {
-            *rejection = Rejection::None;
-            Poll::Ready(current::with(canceled_here))
-        }
+        self.context.rejections.set(before);
     }
 }

@@ -1,15 +1,15 @@
 //! Leaves that have a row in no other table.
 
-use super::rejections::reject_canceled;
 use super::take_waker;
 use crate::error::Canceled;
-use crate::runtime::core::{Core, Rejection};
+use crate::runtime::core::Core;
 use crate::runtime::current::{self, drop_waker};
+use crate::runtime::leaf::LeafState;
 use crate::table::{Key, Leaf, LeafKind, Owner};
 use crate::tasks::copy_waker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 /// The row of a wait that has none in another table.
 #[derive(Debug)]
@@ -87,24 +87,28 @@ impl Core {
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     row: Option<(u64, Key)>,
-    rejection: Rejection,
+    state: LeafState,
 }
 
 impl Waiting {
     /// Waits on for a result that is not there yet, or ends with [`Canceled`].
     pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Canceled> {
-        let canceled = current::with(Core::is_canceled);
-        match self.row {
-            Some((runtime_id, _)) if canceled => {
-                self.end();
-                Poll::Ready(current::with_own(runtime_id, canceled_here))
-            }
-            None if canceled => reject_canceled(&mut self.rejection, context),
-            _ => {
-                self.wait(context);
-                Poll::Pending
-            }
+        let is_canceled = match self.row {
+            Some((runtime_id, _)) => current::with_own(runtime_id, Core::is_canceled),
+            None => current::with(Core::is_canceled),
+        };
+        if is_canceled {
+            let canceled = ready!(self.state.cancel(context));
+            self.end();
+            return Poll::Ready(canceled);
         }
+        self.wait(context);
+        Poll::Pending
+    }
+
+    /// Whether it waits: it has been polled, and was not rejected.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.state == LeafState::Waiting
     }
 
     /// Waits on for a result that is not there yet, even if the scope is canceled, until `over` is set.
@@ -117,6 +121,7 @@ impl Waiting {
 
     fn wait(&mut self, context: &Context<'_>) {
         let waker = copy_waker(context.waker());
+        self.state = LeafState::Waiting;
         if let Some((runtime_id, key)) = self.row {
             let replaced = current::with_own(runtime_id, |core| core.renew_wait(key, waker));
             drop_waker(replaced);
@@ -129,6 +134,7 @@ impl Waiting {
 
     /// Ends the wait and frees its row.
     pub(crate) fn end(&mut self) {
+        self.state = LeafState::New;
         if let Some((runtime_id, key)) = self.row.take() {
             match current::reach(runtime_id) {
                 Some(core) => drop_waker(core.end_wait(key)),
@@ -142,10 +148,4 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// Ends a pending leaf whose scope was canceled, and attributes the cancel.
-pub(crate) fn canceled_here(core: &Core) -> Canceled {
-    core.attribute_canceled();
-    Canceled
 }

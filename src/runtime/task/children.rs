@@ -65,7 +65,7 @@ impl Core {
         poll: impl FnOnce(&mut Context<'_>) -> T,
     ) -> T {
         self.tasks.borrow_mut().unqueue_child(name);
-        self.fill_coop_budget();
+        self.context.fill_coop_budget();
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(self.waker_of(name));
         let polled = poll(&mut Context::from_waker(&waker));
@@ -109,7 +109,6 @@ impl Core {
     pub(crate) fn next_child(&self, queue: Key, canceled: bool) -> Option<ReadyChild> {
         let turn = self.tasks.borrow_mut().next_child(queue)?;
         self.enter_task(turn.key, turn.leaf, canceled, turn.has_scope);
-        self.fill_coop_budget();
         Some(turn)
     }
 

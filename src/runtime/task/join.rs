@@ -1,18 +1,18 @@
 //! The join handle of a task, and the error of a task that ends without an output.
 
 use super::abort::AbortHandle;
-use crate::error::JoinError;
-use crate::runtime::core::{Rejection, Reporter};
+use crate::error::{Canceled, JoinError};
+use crate::runtime::core::{Core, Reporter};
 use crate::runtime::current::{self, Local, drop_waker};
-use crate::runtime::scopes::{canceled_here, reject_canceled};
-use crate::table::{self, Key, Leaf};
-use crate::tasks::{Claim, End, copy_waker};
+use crate::runtime::leaf::LeafState;
+use crate::table::{Key, Leaf, LeafKind};
+use crate::tasks::{Claim, End};
 use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// An owned permission to join a task: await it for the task's output. Dropping the handle detaches the task, which
 /// keeps running; [`cancel_on_drop`](JoinHandle::cancel_on_drop) changes that.
@@ -46,9 +46,7 @@ use std::task::{Context, Poll};
 pub struct JoinHandle<T> {
     runtime_id: u64,
     state: HandleState,
-    rejection: Rejection,
-    /// Whether this wait is registered with a scope.
-    waits: bool,
+    leaf: LeafState,
     /// Invariant in `T`, because the output is read as exactly the type that the task was spawned with.
     _output: PhantomData<fn(T) -> T>,
     _local: Local,
@@ -75,8 +73,7 @@ impl<T> JoinHandle<T> {
         JoinHandle {
             runtime_id,
             state,
-            rejection: Rejection::None,
-            waits: false,
+            leaf: LeafState::New,
             _output: PhantomData,
             _local: PhantomData,
         }
@@ -175,14 +172,6 @@ impl<T> JoinHandle<T> {
 /// The handle holds only a key of the task table, not the output: nothing in it is pinned.
 impl<T> Unpin for JoinHandle<T> {}
 
-/// What a poll found while the tables were borrowed.
-enum JoinPoll {
-    Ended(End),
-    Waiting,
-    Canceled,
-    Spent,
-}
-
 impl<T: 'static> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
@@ -198,47 +187,22 @@ impl<T: 'static> Future for JoinHandle<T> {
                 panic!("a JoinHandle was polled after it had given the task's output")
             }
         };
-        let found = current::with_own(self.runtime_id, |core| {
-            if !core.has_coop_budget() {
-                return JoinPoll::Spent;
+        let look = |core: &Core| {
+            let end = core.tasks.borrow_mut().take_end(key);
+            if end.is_some() {
+                core.context.leaf_ended(Leaf::new(LeafKind::Join, key));
             }
-            match core.tasks.borrow_mut().take_end(key) {
-                Some(end) => {
-                    core.leaf_ended(Leaf::new(table::LeafKind::Join, key));
-                    core.spend_coop_budget();
-                    JoinPoll::Ended(end)
-                }
-                // A runtime that shuts down takes the results of its tasks itself.
-                None if !core.is_open() => JoinPoll::Ended(End::Aborted),
-                None if core.is_canceled() => JoinPoll::Canceled,
-                None => JoinPoll::Waiting,
-            }
-        });
-        match found {
-            JoinPoll::Ended(end) => {
+            // A runtime that shuts down takes the results of its tasks itself.
+            end.or_else(|| (!core.is_open()).then_some(End::Aborted))
+        };
+        let wait = |core: &Core, waker, goes_on| core.wait_for_end(key, waker, goes_on);
+        let runtime_id = self.runtime_id;
+        match ready!(self.leaf.poll(runtime_id, context, look, wait)) {
+            Ok(end) => {
                 self.state = HandleState::Taken;
                 Poll::Ready(outcome(end))
             }
-            JoinPoll::Waiting => {
-                let waker = copy_waker(context.waker());
-                let waits = std::mem::replace(&mut self.waits, true);
-                let replaced =
-                    current::with_own(self.runtime_id, |core| core.wait_for_end(key, waker, waits));
-                drop_waker(replaced);
-                Poll::Pending
-            }
-            JoinPoll::Canceled if self.waits => {
-                self.waits = false;
-                current::with(canceled_here);
-                Poll::Ready(Err(JoinError::canceled()))
-            }
-            JoinPoll::Canceled => {
-                reject_canceled(&mut self.rejection, context).map(|_| Err(JoinError::canceled()))
-            }
-            JoinPoll::Spent => {
-                context.waker().wake_by_ref();
-                Poll::Pending
-            }
+            Err(Canceled) => Poll::Ready(Err(JoinError::canceled())),
         }
     }
 }

@@ -147,7 +147,7 @@ impl Core {
     fn look_at_yield(&self) {
         let budget = &self.turn.budget;
         // A task whose leaf was rejected yields only to end as canceled: that is not counted.
-        let rejections = self.rejections.get();
+        let rejections = self.rejections();
         if budget.rejections.replace(rejections) == rejections {
             self.look_at_coarse_clock();
         }

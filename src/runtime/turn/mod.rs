@@ -189,9 +189,8 @@ impl Core {
     ) -> bool {
         let here = &self.context;
         let ReadyTask { key, task, .. } = turn;
-        let canceled = turn.cancel_called || self.context.root_canceled.get();
+        let canceled = turn.cancel_called || here.root_canceled.get();
         self.enter_task(key, turn.leaf, canceled, turn.has_scope);
-        self.fill_coop_budget();
         // A waker of ours has nothing to drop.
         let waker = ManuallyDrop::new(self.waker_of(key));
         let mut context = Context::from_waker(&waker);
@@ -490,9 +489,7 @@ impl Core {
     fn dispose_late(&self, reaped: &mut Reaped) {
         for late in reaped.late.drain(..) {
             let mut payload = self.driver.borrow_mut().take_payload(late.key, late.last);
-            self.hook.guard("an operation's disposal", || {
-                payload.dispose(late.completion);
-            });
+            self.dispose(&mut *payload, [late.completion]);
             if late.last {
                 self.hook.guard("an operation", || drop(payload));
                 self.orphan_ended(late.owner);
