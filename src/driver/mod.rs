@@ -386,7 +386,7 @@ impl<P: Port> Driver<P> {
     pub(crate) fn cancel_on(&mut self, fd: i32) -> bool {
         let keys = self
             .rows
-            .keys(|row| (row.fd == fd || row.second_fd == fd) && row.lifecycle.is_in_flight());
+            .keys(&|row| (row.fd == fd || row.second_fd == fd) && row.lifecycle.is_in_flight());
         for key in &keys {
             self.ask_cancel(*key);
         }
@@ -396,7 +396,7 @@ impl<P: Port> Driver<P> {
     /// Asks the kernel to stop all operations, and the wake poll (O8). Returns the wakers that waited for them, to be
     /// dropped.
     pub(crate) fn cancel_all(&mut self) -> Vec<Waker> {
-        let keys = self.rows.keys(|_| true);
+        let keys = self.rows.keys(&|_| true);
         let mut wakers = Vec::new();
         for key in keys {
             self.ask_cancel(key);
@@ -680,7 +680,7 @@ impl<P: Port> Driver<P> {
             let due = Instant::from_ns(row.since_ns) + OVERDUE;
             !row.is_looked_at && row.stoppable && row.lifecycle.is_awaited() && due <= now
         };
-        for key in self.rows.keys(is_overdue) {
+        for key in self.rows.keys(&is_overdue) {
             if let Some(row) = self.rows.get_mut(key) {
                 row.is_looked_at = true;
                 // Only paths and files: other operations wait for their peers, not for a thread.
@@ -781,7 +781,7 @@ impl<P> Drop for Driver<P> {
 /// Forgets the memory that orphans lent to the kernel, and their rows. A row that a future owns stays: the future keeps
 /// its memory, or forgets it. Returns the kinds of the operations in flight.
 fn leak_owners(rows: &mut Table<Slot>) -> Vec<&'static str> {
-    let keys = rows.keys(|row| row.lifecycle.is_in_flight());
+    let keys = rows.keys(&|row| row.lifecycle.is_in_flight());
     let mut kinds = Vec::with_capacity(keys.len());
     for key in keys {
         if let Some(row) = rows.get_mut(key) {

@@ -281,7 +281,7 @@ impl Tasks {
     /// Returns every task of the runtime itself that has no scope of its own and has not ended.
     pub(crate) fn without_scope(&self) -> Vec<Key> {
         self.rows
-            .keys(|row| row.child_of == Child::NONE && !row.has_scope && !row.has_ended())
+            .keys(&|row| row.child_of == Child::NONE && !row.has_scope && !row.has_ended())
     }
 
     /// Whether a join of this task is pending for this owner.
@@ -334,7 +334,7 @@ impl Tasks {
 
     /// Wakes every task. Returns foreign wakers, for the caller to wake outside the borrow.
     pub(crate) fn wake_everyone(&mut self) -> Vec<Waker> {
-        let keys = self.rows.keys(|_| true).into_iter();
+        let keys = self.rows.keys(&|_| true).into_iter();
         keys.filter_map(|key| self.wake(self.name(key))).collect()
     }
 
@@ -527,7 +527,7 @@ impl Tasks {
 
     /// Marks every spawned task to be dropped. Children are dropped with the futures that own them.
     pub(crate) fn abort_all(&mut self) {
-        let keys = self.rows.keys(|row| row.child_of == Child::NONE);
+        let keys = self.rows.keys(&|row| row.child_of == Child::NONE);
         for key in keys {
             self.abort(key);
         }
@@ -604,7 +604,7 @@ impl Tasks {
 
     /// Takes the results that handles have not taken, at shutdown. The handles find nothing.
     pub(crate) fn take_ended(&mut self) -> Vec<Unclaimed> {
-        let keys = self.rows.keys(|row| row.child_of == Child::NONE);
+        let keys = self.rows.keys(&|row| row.child_of == Child::NONE);
         keys.into_iter()
             .filter_map(|key| self.remove_ended(key))
             .collect()

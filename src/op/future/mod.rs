@@ -274,6 +274,13 @@ impl<O: Operation> Op<O> {
         }
     }
 
+    /// Ends with an error of the runtime. Out of line: it is called in many places, and copied for each operation.
+    #[cold]
+    #[inline(never)]
+    fn fail(&mut self, error: io::Error) -> Poll<O::Output> {
+        Poll::Ready(self.finish().fail(error))
+    }
+
     /// Returns the error of an operation that failed without the kernel. Consumes budget, so that a loop that ignores
     /// the error still yields.
     #[cold]
@@ -281,7 +288,7 @@ impl<O: Operation> Op<O> {
         ready!(runtime::poll_coop_budget(context.waker()));
         runtime::try_with(Core::spend_coop_budget);
         match mem::replace(&mut self.state, OpState::Finished) {
-            OpState::Rejected(error) => Poll::Ready(self.finish().fail(error)),
+            OpState::Rejected(error) => self.fail(error),
             _ => unreachable!("only what is rejected comes here"),
         }
     }
@@ -343,8 +350,10 @@ impl<O: Operation> Op<O> {
                 let OpState::Queued(queue) = &mut self.state else {
                     unreachable!("it was put there above")
                 };
-                let over = queue.wait(context, deadline);
-                over.map(|error| self.finish().fail(error))
+                match queue.wait(context, deadline) {
+                    Poll::Ready(error) => self.fail(error),
+                    Poll::Pending => Poll::Pending,
+                }
             }
             // Being ready without the kernel consumes budget.
             Readiness::Done(completion) => {
@@ -353,7 +362,7 @@ impl<O: Operation> Op<O> {
             }
             Readiness::Failed(error) => {
                 runtime::with(Core::spend_coop_budget);
-                Poll::Ready(self.finish().fail(error))
+                self.fail(error)
             }
         }
     }
@@ -503,7 +512,7 @@ impl<O: Operation> Op<O> {
             OpState::Idle | OpState::LackedThread => this.start(context, deadline),
             OpState::Queued(queue) => {
                 if let Some(error) = queue.over(context, deadline()) {
-                    return Poll::Ready(this.finish().fail(error));
+                    return this.fail(error);
                 }
                 this.start(context, deadline)
             }
