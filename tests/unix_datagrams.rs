@@ -8,7 +8,7 @@ mod common;
 
 use common::{
     Baseline, MOMENTS, Random, Watched, alone, directory, dropped_everywhere, is_child,
-    limit_descriptors, next_turn, passes_in_child, rings,
+    limit_descriptors, longest_path, next_turn, passes_in_child, rings,
 };
 use futures_util::FutureExt;
 use gimmal::cancel::Scope;
@@ -137,34 +137,17 @@ fn a_datagram_from_the_longest_path_is_received() {
         let directory = directory();
         let server_path = directory.path().join("server");
         let server = UnixDatagram::bind(&server_path)?;
-        let mut path = directory.path().to_str().unwrap().to_owned();
-        if path.len() > 106 {
+        let Some(address) = longest_path(directory.path()) else {
             skip!("the path of the target directory is too long");
             return Ok(());
-        }
-        path.push('/');
-        path.push_str(&"x".repeat(108 - path.len()));
+        };
         let client = StdDatagram::unbound()?;
-        let address = bytes_of_path(&path);
         socket2::SockRef::from(&client).bind(&address)?;
         client.send_to(b"long", &server_path)?;
         let ((n, _), buffer) = server.recv_from(vec![0; 8]).await?;
         assert_eq!(&buffer[..n], b"long");
         Ok(())
     });
-}
-
-fn bytes_of_path(path: &str) -> socket2::SockAddr {
-    assert_eq!(path.len(), 108);
-    let mut storage = socket2::SockAddrStorage::zeroed();
-    // SAFETY: the storage is large enough for any address, and a Unix socket address is written to it.
-    let address: &mut libc::sockaddr_un = unsafe { storage.view_as() };
-    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-    for (place, byte) in address.sun_path.iter_mut().zip(path.bytes()) {
-        *place = byte as libc::c_char;
-    }
-    // SAFETY: a family and a path of this length were written above.
-    unsafe { socket2::SockAddr::new(storage, size_of::<libc::sockaddr_un>() as libc::socklen_t) }
 }
 
 #[test]

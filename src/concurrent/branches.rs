@@ -2,11 +2,12 @@
 
 use super::join::{Join, Joined};
 use super::race::{Race, Racer, Racing};
-use super::sub_wakers::{Look, SubWakers};
+use super::sub_wakers::SubWakers;
 use super::try_join::{TryJoin, TryJoined};
 use crate::runtime::JointPoll;
 use crate::tasks::TaskCell;
 use pin_project_lite::pin_project;
+use std::ops::ControlFlow;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -172,13 +173,13 @@ impl<X, B: Branch<X>> Branches<X> for List<B> {
         let had_stopped = stop.is_some();
         this.wakers.poll(context, &mut |index, context| {
             if !this.branches[index].as_mut().run(index, stop, context) {
-                return Look::Pending;
+                return Poll::Pending;
             }
             this.left -= 1;
-            match stop.is_some() && !had_stopped {
-                true => Look::EndedAndStop,
-                false => Look::Ended,
-            }
+            Poll::Ready(match stop.is_some() && !had_stopped {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            })
         });
         if stop.is_some() && !had_stopped {
             this.wakers.wake_all();

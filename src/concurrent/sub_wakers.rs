@@ -7,31 +7,18 @@
 use crate::runtime::{self, Core, Local};
 use crate::table::Key;
 use std::marker::PhantomData;
+use std::ops::ControlFlow;
 use std::panic::Location;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 
-/// The result of polling one of the futures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
-    Pending,
-    /// The future has ended, and its wake ID is free.
-    Ended,
-    /// The future has ended, and the others must not be polled now.
-    EndedAndStop,
-}
+/// Polls the future at an index. Ready once that has ended, with `Break` if the others must not be polled now.
+type PollAt<'a> = dyn FnMut(usize, &mut Context<'_>) -> Poll<ControlFlow<()>> + 'a;
 
 #[derive(Debug)]
 pub(super) struct SubWakers {
-    count: usize,
     location: &'static Location<'static>,
-    open: Option<Registered>,
-}
-
-/// The state from the first poll on.
-#[derive(Debug)]
-struct Registered {
-    runtime_id: u64,
-    children: Key,
+    /// The runtime's ID and the ready queue, from the first poll on.
+    open: Option<(u64, Key)>,
     rows: Vec<SubWaker>,
     /// The scope of the latest poll.
     scope: Key,
@@ -45,7 +32,7 @@ struct Registered {
 
 #[derive(Clone, Copy, Debug)]
 struct SubWaker {
-    /// `None` once the future has ended.
+    /// `None` before the first poll, and once the future has ended.
     name: Option<Key>,
     /// The number of its polls in which a leaf was rejected while the current scope was canceled.
     rejections: u32,
@@ -70,114 +57,85 @@ impl SubWakers {
     /// Wake IDs for `count` futures that were passed in at `location`. The first poll polls all of them.
     pub(super) fn new(count: usize, location: &'static Location<'static>) -> SubWakers {
         assert!(u32::try_from(count).is_ok(), "more futures than names");
+        let row = SubWaker {
+            name: None,
+            rejections: 0,
+        };
         SubWakers {
-            count,
             location,
             open: None,
+            rows: vec![row; count],
+            // Not a valid scope, so it always differs from the current one.
+            scope: Key::new(0, 0),
+            rejections_max: 0,
+            yielded: false,
+            _local: PhantomData,
         }
     }
 
-    /// Calls `look` with the index of each woken future, as far as the turn's poll budget allows; the rest follow in
-    /// the next turn.
-    pub(super) fn poll(
-        &mut self,
-        context: &mut Context<'_>,
-        look: &mut dyn FnMut(usize, &mut Context<'_>) -> Look,
-    ) {
-        let open = match &mut self.open {
-            Some(open) => open,
-            None => self.open.insert(Registered::new(self.count, self.location)),
-        };
-        open.poll(context.waker(), look);
-    }
-
-    /// Wakes all futures that have not ended.
-    pub(super) fn wake_all(&self) {
-        if let Some(open) = &self.open
-            && let Some(core) = runtime::reach(open.runtime_id)
-        {
-            open.wake_all(&core);
-        }
-    }
-}
-
-impl Registered {
-    fn new(count: usize, location: &'static Location<'static>) -> Registered {
+    fn open(&mut self) -> (u64, Key) {
         runtime::with(|core| {
             let children = core.open_ready_queue();
-            let name = |slot| SubWaker {
-                name: Some(core.insert_sub_waker(children, slot as u32, location)),
-                rejections: 0,
-            };
-            Registered {
-                runtime_id: core.runtime_id(),
-                children,
-                rows: (0..count).map(name).collect(),
-                // Not a valid scope, so it always differs from the current one.
-                scope: Key::new(0, 0),
-                rejections_max: 0,
-                yielded: false,
-                _local: PhantomData,
+            for (slot, row) in self.rows.iter_mut().enumerate() {
+                row.name = Some(core.insert_sub_waker(children, slot as u32, self.location));
             }
+            *self.open.insert((core.runtime_id(), children))
         })
     }
 
-    fn poll(&mut self, waker: &Waker, look: &mut dyn FnMut(usize, &mut Context<'_>) -> Look) {
-        let core = runtime::hold_own(self.runtime_id);
-        core.begin_children(self.children, waker);
+    /// Calls `poll_at` with the index of each woken future, as far as the turn's poll budget allows; the rest follow in
+    /// the next turn.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>, poll_at: &mut PollAt<'_>) {
+        let (runtime_id, children) = self.open.unwrap_or_else(|| self.open());
+        let core = runtime::hold_own(runtime_id);
+        let waker = context.waker();
+        core.begin_children(children, waker);
         let _begun = Begun {
             core: &core,
-            children: self.children,
+            children,
             waker,
         };
-        self.look_at_scope(&core);
+        let scope = core.current_scope();
+        if std::mem::replace(&mut self.scope, scope) != scope {
+            // What they await is registered in the new scope (C12).
+            self.wake_all();
+        }
         let mut any = false;
-        while core.has_ready_child(self.children) {
+        while core.has_ready_child(children) {
             if !core.may_poll() && (any || !self.yielded) {
                 self.yielded = !any;
                 return;
             }
-            let Some(index) = core.next_sub_waker(self.children) else {
+            let Some(index) = core.next_sub_waker(children) else {
                 return;
             };
             core.count_poll();
             any = true;
             self.yielded = false;
-            if self.poll_one(&core, index as usize, look) == Look::EndedAndStop {
+            if self.poll_one(&core, index as usize, poll_at).is_break() {
                 return;
             }
         }
     }
 
-    /// If the scope has changed, wakes all, so that what they await is registered in the new scope (C12). The first
-    /// poll does so, too.
-    fn look_at_scope(&mut self, core: &Core) {
-        let scope = core.current_scope();
-        if self.scope == scope {
-            return;
-        }
-        self.scope = scope;
-        self.wake_all(core);
-    }
-
-    fn wake_all(&self, core: &Core) {
-        for name in self.rows.iter().filter_map(|row| row.name) {
-            core.wake_child(name);
+    /// Wakes all futures that have not ended.
+    pub(super) fn wake_all(&self) {
+        if let Some((runtime_id, _)) = self.open
+            && let Some(core) = runtime::reach(runtime_id)
+        {
+            for name in self.rows.iter().filter_map(|row| row.name) {
+                core.wake_child(name);
+            }
         }
     }
 
-    fn poll_one(
-        &mut self,
-        core: &Core,
-        index: usize,
-        look: &mut dyn FnMut(usize, &mut Context<'_>) -> Look,
-    ) -> Look {
+    fn poll_one(&mut self, core: &Core, index: usize, poll_at: &mut PollAt<'_>) -> ControlFlow<()> {
         let row = &mut self.rows[index];
         let Some(name) = row.name else {
-            return Look::Pending;
+            return ControlFlow::Continue(());
         };
         let before = core.rejections();
-        let looked = core.poll_sub_waker(name, |context| look(index, context));
+        let polled = core.poll_sub_waker(name, |context| poll_at(index, context));
         if core.rejections() != before && core.is_canceled() {
             // A thousand futures that are rejected once each are not a loop that ignores its errors: count only the one
             // that was rejected most often.
@@ -187,23 +145,24 @@ impl Registered {
                 false => core.forget_rejections(before),
             }
         }
-        if looked != Look::Pending {
-            row.name = None;
-            core.remove_sub_waker(name);
-        }
-        looked
+        let Poll::Ready(flow) = polled else {
+            return ControlFlow::Continue(());
+        };
+        row.name = None;
+        core.remove_sub_waker(name);
+        flow
     }
 }
 
-impl Drop for Registered {
+impl Drop for SubWakers {
     fn drop(&mut self) {
-        if let Some(core) = runtime::reach(self.runtime_id) {
-            for row in &self.rows {
-                if let Some(name) = row.name {
-                    core.remove_sub_waker(name);
-                }
+        if let Some((runtime_id, children)) = self.open
+            && let Some(core) = runtime::reach(runtime_id)
+        {
+            for name in self.rows.iter().filter_map(|row| row.name) {
+                core.remove_sub_waker(name);
             }
-            core.close_ready_queue(self.children);
+            core.close_ready_queue(children);
         }
     }
 }

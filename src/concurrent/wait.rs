@@ -1,11 +1,12 @@
 //! `wait`: awaits any of many futures, repeatedly.
 
-use super::sub_wakers::{Look, SubWakers};
+use super::sub_wakers::SubWakers;
 use crate::runtime::Alarm;
 use crate::sys::Instant;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
+use std::ops::ControlFlow;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -230,12 +231,12 @@ impl<F: Future + Unpin> Wait<F> {
                 .as_mut()
                 .map(|future| Pin::new(future).poll(context))
             else {
-                return Look::Pending;
+                return Poll::Pending;
             };
             self.futures[index] = None;
             self.done.push_back((index, output));
             self.left -= 1;
-            Look::Ended
+            Poll::Ready(ControlFlow::Continue(()))
         });
     }
 }

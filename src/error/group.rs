@@ -6,6 +6,7 @@ use super::{Canceled, chain, is_canceled};
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::iter;
 
 /// The error of a group that returned no value: its body or a child failed, or it was canceled.
 ///
@@ -45,8 +46,8 @@ struct Fields<E, T> {
 
 /// The errors of the body and the children of a group.
 pub(crate) struct Failures<E> {
-    first: Option<E>,
-    rest: Vec<E>,
+    /// The failures, in the order in which they occurred.
+    own: Vec<E>,
     canceled: Vec<E>,
     /// The indexes of failures that may be cancellations: those of children that were cut short, if their type is
     /// unknown.
@@ -56,8 +57,7 @@ pub(crate) struct Failures<E> {
 impl<E> Failures<E> {
     pub(crate) fn new() -> Failures<E> {
         Failures {
-            first: None,
-            rest: Vec::new(),
+            own: Vec::new(),
             canceled: Vec::new(),
             unsure: Vec::new(),
         }
@@ -72,26 +72,19 @@ impl<E> Failures<E> {
             return false;
         }
         if !is_sure {
-            self.unsure.push(self.len());
+            self.unsure.push(self.own.len());
         }
-        match self.first {
-            None => self.first = Some(error),
-            Some(_) => self.rest.push(error),
-        }
+        self.own.push(error);
         is_sure
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
-    fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        self.own.is_empty()
     }
 
     /// Returns all errors, including cancellations.
     pub(crate) fn into_all(self) -> impl Iterator<Item = E> {
-        self.first.into_iter().chain(self.rest).chain(self.canceled)
+        self.own.into_iter().chain(self.canceled)
     }
 
     /// Converts the errors into a type that can be classified, and classifies those that were unsure.
@@ -103,7 +96,7 @@ impl<E> Failures<E> {
         let mut settled = Failures::new();
         settled.canceled = self.canceled.into_iter().map(&into).collect();
         let mut unsure = self.unsure.into_iter().peekable();
-        for (index, error) in self.first.into_iter().chain(self.rest).enumerate() {
+        for (index, error) in self.own.into_iter().enumerate() {
             let error = into(error);
             let cut_short = unsure.next_if_eq(&index).is_some();
             let is_cancellation = cut_short.then(|| is_cancellation(&error)).flatten();
@@ -148,7 +141,7 @@ impl<E, T> GroupError<E, T> {
     /// Whether the group was canceled, and nothing in it failed by itself.
     #[must_use]
     pub fn is_canceled(&self) -> bool {
-        self.0.failures.first.is_none()
+        self.0.failures.is_empty()
     }
 
     /// Returns the reason for the cancel that was given to [`Group::cancel_with`](crate::group::Group::cancel_with), if
@@ -160,17 +153,17 @@ impl<E, T> GroupError<E, T> {
 
     /// Returns the first failure. `None` if the group was canceled.
     pub fn first(&self) -> Option<&E> {
-        self.0.failures.first.as_ref()
+        self.0.failures.own.first()
     }
 
     /// Returns the first failure, without the others.
     pub fn into_first(self) -> Option<E> {
-        self.0.failures.first
+        self.into_failures().next()
     }
 
     /// Returns the failures after the first, in the order in which they occurred.
     pub fn rest(&self) -> &[E] {
-        &self.0.failures.rest
+        self.0.failures.own.get(1..).unwrap_or_default()
     }
 
     /// Returns the cancellation errors of the body and of children that were cut short.
@@ -180,8 +173,7 @@ impl<E, T> GroupError<E, T> {
 
     /// Returns every failure in order, without the cancellations of [`canceled_errors`](GroupError::canceled_errors).
     pub fn into_failures(self) -> impl Iterator<Item = E> {
-        let Failures { first, rest, .. } = self.0.failures;
-        first.into_iter().chain(rest)
+        self.0.failures.own.into_iter()
     }
 
     /// Returns the value of the group's body, if it succeeded.
@@ -269,32 +261,21 @@ impl<E, T> GroupError<E, T> {
             failures, reason, ..
         } = *self.0;
         let asked = |error: &O| ask(error).map(is_canceled);
-        let Failures {
-            first,
-            rest,
-            canceled,
-            ..
-        } = failures.settle(Into::into, asked);
-        let Some(first) = first else {
+        let settled = failures.settle(Into::into, asked);
+        let mut own = settled.own.into_iter();
+        let Some(first) = own.next() else {
             return O::from(cancellation(reason));
         };
-        if rest.is_empty() {
+        if own.len() == 0 {
             return first;
         }
         let kind = kind(ask(&first));
-        let held = |errors: Vec<O>| {
-            errors
-                .into_iter()
-                .map(hold)
-                .filter_map(Result::ok)
-                .collect()
-        };
         match hold(first) {
             Ok(first) => {
+                let held = |error| hold(error).ok();
                 let failures = Failures {
-                    first: Some(first),
-                    rest: held(rest),
-                    canceled: held(canceled),
+                    own: iter::once(first).chain(own.filter_map(held)).collect(),
+                    canceled: settled.canceled.into_iter().filter_map(held).collect(),
                     unsure: Vec::new(),
                 };
                 let all = GroupError::<Held>::new(failures, false, reason, None);
@@ -329,8 +310,7 @@ fn kind(error: Option<&(dyn Error + 'static)>) -> io::ErrorKind {
 
 impl<E: fmt::Display, T> fmt::Display for GroupError<E, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failures { first, rest, .. } = &self.0.failures;
-        let Some(first) = first else {
+        let Some((first, rest)) = self.0.failures.own.split_first() else {
             return match &self.0.reason {
                 None => write!(f, "{Canceled}"),
                 Some(reason) => write!(f, "{Canceled}: {reason}"),
@@ -366,8 +346,8 @@ impl<E: fmt::Debug> fmt::Debug for Few<'_, E> {
 impl<E: fmt::Debug, T> fmt::Debug for GroupError<E, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GroupError")
-            .field("first", &self.0.failures.first)
-            .field("rest", &Few(&self.0.failures.rest))
+            .field("first", &self.first())
+            .field("rest", &Few(self.rest()))
             .field("canceled", &Few(&self.0.failures.canceled))
             .field("reason", &self.0.reason)
             .finish_non_exhaustive()
@@ -385,7 +365,7 @@ impl<E, T> Wraps for GroupError<E, T> {
     type Inner = E;
 
     fn known_source(&self) -> Option<Source<'_>> {
-        match &self.0.failures.first {
+        match self.first() {
             Some(first) => ask(first),
             None => Some(Source::new(&Canceled)),
         }

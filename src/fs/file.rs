@@ -1,13 +1,12 @@
 //! An open file.
 
 use super::OpenOptions;
-use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, Part, truncate};
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, IoBufs, IoBufsMut, Part};
 use crate::io::{AsyncRead, GROWTH_MIN, grow};
 use crate::op::{
-    Fsync, Offset, Op, Read, ReadVectored, SharedFd, Write, WriteVectored, busy, check_room,
-    count_read, count_written, fd_type,
+    Fsync, Offset, Op, Read, ReadVectored, SharedFd, Write, WriteVectored, busy, fd_type,
+    read_in_loop, write_in_loop,
 };
-use crate::runtime::proceed_with;
 use crate::sys::Descriptor;
 use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
@@ -428,17 +427,11 @@ impl File {
         len: usize,
         offset: Option<u64>,
     ) -> Result<B, BufError<B>> {
-        let mut buf = check_room(buf, len).await?;
-        let mut done = 0;
-        while done < len {
+        let read = async |buf, done| {
             let lent = Part::of_room(buf, done..len);
-            let read = Read::lent(self.fd.clone(), lent, place(offset, done));
-            buf = count_read(read.await, &mut done, len, "file")?;
-        }
-        if len == 0 {
-            truncate(&mut buf, 0);
-        }
-        Ok(buf)
+            Read::lent(self.fd.clone(), lent, place(offset, done)).await
+        };
+        read_in_loop(buf, len, "file", read).await
     }
 
     /// Writes the whole buffer at an offset.
@@ -502,20 +495,15 @@ impl File {
 
     async fn write_all_from<B: IoBuf>(
         &self,
-        mut buf: B,
+        buf: B,
         offset: Option<u64>,
     ) -> Result<B, BufError<B>> {
         let len = buf.io_len();
-        if len == 0 {
-            return proceed_with(buf).await;
-        }
-        let mut done = 0;
-        while done < len {
+        let write = async |buf, done| {
             let lent = Part::of_contents(buf, done..len);
-            let write = Write::lent(self.fd.clone(), lent, place(offset, done));
-            buf = count_written(write.await, &mut done)?;
-        }
-        Ok(buf)
+            Write::lent(self.fd.clone(), lent, place(offset, done)).await
+        };
+        write_in_loop(buf, write).await
     }
 
     /// Reads from the cursor to the end, appends the bytes to the buffer, and returns their number.

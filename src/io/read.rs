@@ -1,8 +1,8 @@
 //! The trait of readers.
 
 use super::{Chain, Take};
-use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, Slice, truncate};
-use crate::op::{SharedFd, check_room, count_read, retry};
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, Slice};
+use crate::op::{SharedFd, read_in_loop, retry};
 use std::io;
 
 /// The minimum growth of the buffer in `read_to_end`.
@@ -116,17 +116,9 @@ pub trait AsyncRead {
         buf: B,
         len: usize,
     ) -> impl Future<Output = Result<B, BufError<B>>> {
-        async move {
-            let mut buf = check_room(buf, len).await?;
-            let mut done = 0;
-            while done < len {
-                let read = whole(self.read(buf.slice(done..len)).await);
-                buf = count_read(read, &mut done, len, "stream")?;
-            }
-            // A slice never shortens its buffer.
-            truncate(&mut buf, len);
-            Ok(buf)
-        }
+        read_in_loop(buf, len, "stream", async move |buf: B, done| {
+            whole(self.read(buf.slice(done..len)).await)
+        })
     }
 
     /// Reads to the end, appends the bytes to the buffer, and returns their number.

@@ -124,7 +124,7 @@ async fn into_pipe(
 ) -> Result<(), Stopped> {
     let slot = Rc::new(slot);
     loop {
-        match Splice::new(file, to, CHUNK, slot.clone()).await {
+        match Splice::new(file, to, CHUNK, slot.clone(), false).await {
             Ok(0) => return Ok(()),
             Ok(n) => moved(n),
             Err(error) => return Err(BufError::new(error, Vec::new())),
@@ -141,15 +141,15 @@ async fn through_pipe(
     let Some(pipe) = Through::new(slot).map(Rc::new) else {
         return Err(unable());
     };
+    let writer = Outlet::of_file(&pipe.writer);
     loop {
-        let mut left =
-            match Splice::into_private_pipe(file, &pipe.writer, CHUNK, pipe.clone()).await {
-                Ok(0) => return Ok(()),
-                Ok(n) => n,
-                Err(error) => return Err(BufError::new(error, Vec::new())),
-            };
+        let mut left = match Splice::new(file, &writer, CHUNK, pipe.clone(), true).await {
+            Ok(0) => return Ok(()),
+            Ok(n) => n,
+            Err(error) => return Err(BufError::new(error, Vec::new())),
+        };
         while left > 0 {
-            let error = match Splice::new(&pipe.reader, to, left, pipe.clone()).await {
+            let error = match Splice::new(&pipe.reader, to, left, pipe.clone(), false).await {
                 Ok(0) => crate::op::nothing_taken(),
                 Ok(n) => {
                     left -= n;

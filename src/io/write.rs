@@ -2,8 +2,7 @@
 
 use super::read::whole;
 use crate::buf::{BufError, BufResult, IoBuf, Slice};
-use crate::op::{Outlet, count_written};
-use crate::runtime::proceed_with;
+use crate::op::{Outlet, write_in_loop};
 use std::future::ready;
 use std::io;
 
@@ -86,19 +85,10 @@ pub trait AsyncWrite {
     /// After a cancel, the error reports how much was written. After a drop, that is unknown.
     // Test: tests/streams.rs
     fn write_all<B: IoBuf>(&mut self, buf: B) -> impl Future<Output = Result<B, BufError<B>>> {
-        async move {
-            let mut buf = buf;
-            let len = buf.io_len();
-            if len == 0 {
-                return proceed_with(buf).await;
-            }
-            let mut done = 0;
-            while done < len {
-                let written = whole(self.write(Slice::new(buf, done..len)).await);
-                buf = count_written(written, &mut done)?;
-            }
-            Ok(buf)
-        }
+        let len = buf.io_len();
+        write_in_loop(buf, async move |buf, done| {
+            whole(self.write(Slice::new(buf, done..len)).await)
+        })
     }
 
     /// Flushes buffered bytes, so that everything written has reached the kernel. Files, sockets and pipes do not

@@ -165,10 +165,7 @@ async fn look_up(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
         },
         drop,
     );
-    let found = match lookup.await {
-        Ok(found) => found,
-        Err(error) => return Err(error.into()),
-    };
+    let found = lookup.await?;
     let addrs = found.map_err(|error| with_context(error, format!("look up {name}")))?;
     if addrs.is_empty() {
         return Err(io::Error::new(

@@ -17,7 +17,7 @@ use std::task::Waker;
 
 /// A lock that is granted in order of arrival, until it is closed.
 #[derive(Debug, Default)]
-pub(super) struct FifoLock {
+pub(crate) struct FifoLock {
     is_taken: Cell<bool>,
     /// The owner is closing what the lock guards: no operation may start any more.
     is_closed: Cell<bool>,

@@ -1,55 +1,73 @@
-//! What all loops share that read or write until a given number of bytes is done: of a file, of a stream whose lock is
-//! held, of any reader or writer.
+//! The loops that read or write until a given number of bytes is done: of a file, of a stream whose lock is held, of any
+//! reader or writer.
 
-use crate::buf::{BufError, BufResult, IoBufMut, truncate};
+use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, truncate};
 use crate::runtime::{proceed, proceed_with};
 use crate::sys::counted;
 use std::io;
 
-/// Counts the bytes of one read in a loop that reads `len` bytes from `source`, and returns the buffer for the next.
-#[inline(always)]
-pub(crate) fn count_read<B: IoBufMut>(
-    read: BufResult<usize, B>,
-    done: &mut usize,
+/// Reads `len` bytes from `source` into the start of the buffer. `read` reads once, behind the bytes that are done.
+#[inline]
+pub(crate) async fn read_in_loop<B: IoBufMut>(
+    buf: B,
     len: usize,
     source: &str,
+    mut read: impl AsyncFnMut(B, usize) -> BufResult<usize, B>,
 ) -> Result<B, BufError<B>> {
-    match read {
-        Ok((n, buf)) if n > 0 => {
-            *done += n;
-            Ok(buf)
-        }
-        Ok((_, mut buf)) => {
-            truncate(&mut buf, *done);
-            Err(BufError::new(ended_early(source, len - *done), buf).with_transferred(*done))
-        }
-        Err(error) => {
-            let error = error.map_buf(|mut buf| {
-                // A read of nothing leaves the buffer unchanged.
-                if *done > 0 {
-                    truncate(&mut buf, *done);
-                }
+    let mut buf = check_room(buf, len).await?;
+    let mut done = 0;
+    while done < len {
+        buf = match read(buf, done).await {
+            Ok((n, buf)) if n > 0 => {
+                done += n;
                 buf
-            });
-            retry(error, *done)
-        }
+            }
+            Ok((_, mut buf)) => {
+                truncate(&mut buf, done);
+                let error = BufError::new(ended_early(source, len - done), buf);
+                return Err(error.with_transferred(done));
+            }
+            Err(error) => {
+                let error = error.map_buf(|mut buf| {
+                    // A read of nothing leaves the buffer unchanged.
+                    if done > 0 {
+                        truncate(&mut buf, done);
+                    }
+                    buf
+                });
+                retry(error, done)?
+            }
+        };
     }
+    // Some buffers have kept the length that they had.
+    truncate(&mut buf, len);
+    Ok(buf)
 }
 
-/// Counts the bytes of one write in a loop, and returns the buffer for the next.
-#[inline(always)]
-pub(crate) fn count_written<B>(
-    written: BufResult<usize, B>,
-    done: &mut usize,
+/// Writes all the bytes that the buffer contains. `write` writes once, what comes after the bytes that are done.
+#[inline]
+pub(crate) async fn write_in_loop<B: IoBuf>(
+    mut buf: B,
+    mut write: impl AsyncFnMut(B, usize) -> BufResult<usize, B>,
 ) -> Result<B, BufError<B>> {
-    match written {
-        Ok((n, buf)) if n > 0 => {
-            *done += n;
-            Ok(buf)
-        }
-        Ok((_, buf)) => Err(BufError::new(nothing_taken(), buf).with_transferred(*done)),
-        Err(error) => retry(error, *done),
+    let len = buf.io_len();
+    if len == 0 {
+        return proceed_with(buf).await;
     }
+    let mut done = 0;
+    while done < len {
+        buf = match write(buf, done).await {
+            Ok((n, buf)) if n > 0 => {
+                done += n;
+                buf
+            }
+            Ok((_, buf)) => {
+                return Err(BufError::new(nothing_taken(), buf).with_transferred(done));
+            }
+            Err(error) => retry(error, done)?,
+        };
+    }
+    Ok(buf)
 }
 
 /// Returns the buffer if it has room for `len` bytes. Lets other tasks go first if there is nothing else to await.

@@ -1,6 +1,7 @@
 //! Which results prove that an operation had no effect: the whole list, so that nothing changes it by accident.
 
-use super::stream::{Direction, Permit, RecvMultishot};
+use super::fd::{Lane, Permit};
+use super::stream::RecvMultishot;
 use super::*;
 use crate::runtime::{self, Core};
 use crate::sys::Descriptor;
@@ -102,7 +103,7 @@ fn each_operation_accepts_these_errnos_as_no_effect_and_no_others() {
 
         all.accepts(Recv::new(stream(), buf()), &[]);
         all.accepts(
-            Recv::part(Permit::new(stream(), Direction::In), buf(), 0..8),
+            Recv::part(Permit::new(stream(), Lane::In), buf(), 0..8),
             &[],
         );
         all.accepts(RecvVectored::new(stream(), bufs()), &[]);
@@ -112,12 +113,12 @@ fn each_operation_accepts_these_errnos_as_no_effect_and_no_others() {
         all.accepts(SendVectored::new(stream(), bufs()), &[]);
         all.accepts(SendFds::new(stream(), buf(), vec![fd()]), &[]);
         all.accepts(
-            Splice::new(&fd(), &Outlet::of_file(&fd()), 8, Rc::new(())),
+            Splice::new(&fd(), &Outlet::of_file(&fd()), 8, Rc::new(()), false),
             &[],
         );
         match runtime::with(Core::receive_buffers) {
             Some(buffers) => {
-                let receive = RecvMultishot::new(Permit::new(stream(), Direction::In), buffers);
+                let receive = RecvMultishot::new(Permit::new(stream(), Lane::In), buffers);
                 all.accepts_only(&receive, &INTERRUPTED);
             }
             // This kernel has no provided buffers.

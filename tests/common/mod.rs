@@ -13,9 +13,11 @@ pub(crate) mod skip;
 use gimmal::buf::{IoBuf, IoBufMut};
 use gimmal::runtime::{Builder, FeatureMask, Stats};
 use gimmal::{Handle, Runtime, yield_now};
+use socket2::{SockAddr, SockAddrStorage};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,6 +37,24 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
         .expect("a directory under the target directory")
+}
+
+/// The address of a socket in the directory whose path has the maximum length, and so no terminating nul byte. `None` if
+/// the directory's path leaves no room.
+pub(crate) fn longest_path(directory: &Path) -> Option<SockAddr> {
+    let mut path = format!("{}/", directory.display());
+    let room = 108_usize.checked_sub(path.len());
+    path.push_str(&"x".repeat(room.filter(|room| *room > 0)?));
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: the storage is large enough for any address, and a Unix socket address is written to it.
+    let address: &mut libc::sockaddr_un = unsafe { storage.view_as() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    for (place, byte) in address.sun_path.iter_mut().zip(path.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    let len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: a family and a path of this length were written above.
+    Some(unsafe { SockAddr::new(storage, len) })
 }
 
 /// The kernels that the tests of files emulate, each with rings of the default and of the smallest size.

@@ -1,12 +1,14 @@
 //! Listening, connecting, and the errors of both.
 
 use crate::common::{
-    Baseline, MOMENTS, descriptors, directory, dropped_after, dropped_everywhere, next_turn,
+    Baseline, MOMENTS, descriptors, directory, dropped_after, dropped_everywhere, longest_path,
+    next_turn,
 };
 use crate::run;
 use crate::support::poll_once;
 use gimmal::net::{UCred, UnixListener, UnixStream};
 use gimmal::{is_canceled, spawn};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -17,6 +19,30 @@ use std::time::Duration;
 
 fn abstract_address(name: &str) -> SocketAddr {
     SocketAddr::from_abstract_name(format!("gimmal-{}-{name}", std::process::id())).unwrap()
+}
+
+/// A path of maximum length has no terminating nul byte. std rejects such a path, but peers may have one.
+#[test]
+fn a_connection_from_the_longest_path_is_accepted() {
+    run(async {
+        let directory = directory();
+        let Some(address) = longest_path(directory.path()) else {
+            skip!("the path of the target directory is too long");
+            return;
+        };
+        let server = directory.path().join("server");
+        let listener = UnixListener::bind(&server).unwrap();
+        let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        client.bind(&address).unwrap();
+        client.connect(&SockAddr::unix(&server).unwrap()).unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        assert!(peer.is_unnamed(), "{peer:?}");
+        stream.write_all("hello").await.unwrap();
+        drop(stream);
+        let mut text = String::new();
+        (&client).read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+    });
 }
 
 /// The other end is std's, at a path and at an abstract name.

@@ -133,7 +133,7 @@ async fn connect_to(target: Host, failed: &RefCell<Vec<Failed>>) -> io::Result<T
     let name = name.unwrap_or_else(|| format!("any of {} addresses", addrs.len()));
     match first_to_answer(addrs, failed).await? {
         Some(stream) => Ok(stream),
-        None => Err(AllFailed::new(name, failed.take())),
+        None => Err(all_failed(name, failed.take())),
     }
 }
 
@@ -222,32 +222,24 @@ struct AllFailed {
     telling: usize,
 }
 
-impl AllFailed {
-    #[expect(clippy::new_ret_no_self, reason = "it is what an io::Error holds")]
-    fn new(name: String, failed: Vec<Failed>) -> io::Error {
-        // A machine without IPv6 cannot reach some address of almost every name, which is not informative.
-        let is_out_of_reach = |failed: &Failed| {
-            let kind = failed.error.kind();
-            matches!(
-                kind,
-                io::ErrorKind::NetworkUnreachable
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::AddrNotAvailable
-                    | io::ErrorKind::Unsupported
-            )
-        };
-        let telling = failed.iter().position(|failed| !is_out_of_reach(failed));
-        let telling = telling.unwrap_or(failed.len() - 1);
-        let kind = failed[telling].error.kind();
-        io::Error::new(
+fn all_failed(name: String, failed: Vec<Failed>) -> io::Error {
+    use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable, Unsupported};
+    // A machine without IPv6 cannot reach some address of almost every name, which is not informative.
+    let telling = failed.iter().position(|failed| {
+        let kind = failed.error.kind();
+        !matches!(
             kind,
-            AllFailed {
-                name,
-                failed,
-                telling,
-            },
+            NetworkUnreachable | HostUnreachable | AddrNotAvailable | Unsupported
         )
-    }
+    });
+    let telling = telling.unwrap_or(failed.len() - 1);
+    let kind = failed[telling].error.kind();
+    let all = AllFailed {
+        name,
+        failed,
+        telling,
+    };
+    io::Error::new(kind, all)
 }
 
 impl fmt::Display for AllFailed {

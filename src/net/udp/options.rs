@@ -2,8 +2,7 @@
 
 use super::UdpSocket;
 use super::meta::CONTROL_ROOM;
-use crate::net::socket_option::{is_v6, socket_option};
-use crate::sys::set_option;
+use crate::net::socket_option::{SocketOption, is_v6, socket_option};
 use socket2::SockRef;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -85,10 +84,11 @@ impl UdpSocket {
     ///
     /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_recv_packet_info(&self, on: bool) -> io::Result<()> {
-        match is_v6(self.as_fd())? {
-            true => self.ask(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, on),
-            false => self.ask(libc::IPPROTO_IP, libc::IP_PKTINFO, on),
-        }
+        let option = match is_v6(self.as_fd())? {
+            true => socket_option!(@option IPPROTO_IPV6 IPV6_RECVPKTINFO),
+            false => socket_option!(@option IPPROTO_IP IP_PKTINFO),
+        };
+        self.ask(option, on)
     }
 
     /// Sets whether [`recv_msg`](UdpSocket::recv_msg) reports how many hops a datagram had left: `IP_RECVTTL`, and on
@@ -98,11 +98,8 @@ impl UdpSocket {
     ///
     /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_recv_ttl(&self, on: bool) -> io::Result<()> {
-        self.ask(libc::IPPROTO_IP, libc::IP_RECVTTL, on)?;
-        match is_v6(self.as_fd())? {
-            true => self.ask(libc::IPPROTO_IPV6, libc::IPV6_RECVHOPLIMIT, on),
-            false => Ok(()),
-        }
+        let option = socket_option!(@option IPPROTO_IP IP_RECVTTL IPV6_RECVHOPLIMIT);
+        self.ask(option, on)
     }
 
     /// Sets whether [`recv_msg`](UdpSocket::recv_msg) reports the TOS or traffic class of a datagram, including ECN:
@@ -112,11 +109,8 @@ impl UdpSocket {
     ///
     /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_recv_tos(&self, on: bool) -> io::Result<()> {
-        self.ask(libc::IPPROTO_IP, libc::IP_RECVTOS, on)?;
-        match is_v6(self.as_fd())? {
-            true => self.ask(libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, on),
-            false => Ok(()),
-        }
+        let option = socket_option!(@option IPPROTO_IP IP_RECVTOS IPV6_RECVTCLASS);
+        self.ask(option, on)
     }
 
     /// Sets whether [`recv_msg`](UdpSocket::recv_msg) reports when the kernel received a datagram: `SO_TIMESTAMPNS`.
@@ -125,7 +119,7 @@ impl UdpSocket {
     ///
     /// If `setsockopt(2)` fails, which is not expected on an open UDP socket.
     pub fn set_recv_timestamp(&self, on: bool) -> io::Result<()> {
-        self.ask(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, on)
+        self.ask(socket_option!(@option SOL_SOCKET SO_TIMESTAMPNS), on)
     }
 
     /// Sets whether the kernel may put several datagrams from one sender into one buffer: `UDP_GRO` (Linux 5.0).
@@ -139,14 +133,14 @@ impl UdpSocket {
     ///
     /// `ENOPROTOOPT` before Linux 5.0.
     pub fn set_gro(&self, on: bool) -> io::Result<()> {
-        self.ask(libc::SOL_UDP, libc::UDP_GRO, on)
+        self.ask(socket_option!(@option SOL_UDP UDP_GRO), on)
     }
 
     /// Sets an option that makes the kernel send ancillary data. From now on every receive has room for that data, so
     /// that an abandoned receive keeps it, too.
-    fn ask(&self, level: i32, name: i32, on: bool) -> io::Result<()> {
+    fn ask(&self, option: SocketOption, on: bool) -> io::Result<()> {
         self.socket.make_room_for_control(CONTROL_ROOM);
-        set_option(self.as_fd(), level, name, i32::from(on))
+        option.set(self.as_fd(), on, (0, 1))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::header::MessageHeader;
 use super::message::fds_room;
-use super::shared::{Datagram, DatagramPermit, DatagramPermitKind};
+use super::shared::{Datagram, DatagramSocket};
 use crate::buf::{BufError, BufResult, IoBufMut, Lend, LendMut, Part, as_room, fill, need_room};
+use crate::op::fd::{Lane, Permit};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Datagrams, Entry, FromMessage, Message, Op, Opcode, Operation, Readiness, SharedFd,
@@ -20,7 +21,7 @@ use std::task::Waker;
 ///
 /// If it is dropped in flight, the socket keeps the datagram that still arrives, and its next receive returns it first.
 pub struct RecvMessage<B: IoBufMut, T> {
-    permit: DatagramPermit,
+    permit: Permit<DatagramSocket>,
     lent: Part<B>,
     peeks: bool,
     fds_max: usize,
@@ -50,7 +51,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
     fn with(socket: Rc<Datagrams>, buf: B, peeks: bool, fds_max: usize) -> Op<RecvMessage<B, T>> {
         let check = need_room(buf.io_capacity());
         let recv = RecvMessage {
-            permit: DatagramPermit::new(socket, DatagramPermitKind::In),
+            permit: Permit::new(socket, Lane::In),
             lent: Part::room(buf),
             peeks,
             fds_max,
@@ -66,7 +67,7 @@ impl<B: IoBufMut, T: FromMessage> RecvMessage<B, T> {
         if poll_coop_budget(waker).is_pending() {
             return Readiness::Wait;
         }
-        let socket = self.permit.socket();
+        let socket = self.permit.shared();
         self.kept = match self.peeks {
             true => socket.peek_kept().map(Ok),
             false => None,
@@ -98,7 +99,7 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
 
     fn with_context(&self, error: io::Error) -> io::Error {
         self.permit
-            .socket()
+            .shared()
             .with_context("receive from", None, error)
     }
 }
@@ -107,7 +108,7 @@ impl Datagrams {
     /// Receives a datagram that is there, without waiting: first what an abandoned receive has left.
     pub(crate) fn try_recv<T: FromMessage>(&self, buf: &mut [u8]) -> io::Result<T> {
         need_room(buf.len())?;
-        self.lock(DatagramPermitKind::In).check_free()?;
+        self.lock(Lane::In).check_free()?;
         let (len, address) = if self.has_kept()
             && let Some(kept) = self.take_kept()
         {
@@ -145,7 +146,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.permit.socket().fd())
+        Some(self.permit.shared().fd())
     }
 
     #[inline]
@@ -153,14 +154,14 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         if let Some(not_yet) = self.permit.prepare(waker) {
             return not_yet;
         }
-        if self.permit.socket().has_kept() {
+        if self.permit.shared().has_kept() {
             return self.take_kept(waker);
         }
         Readiness::Start
     }
 
     fn entry(&mut self) -> Entry {
-        let socket = self.permit.socket();
+        let socket = self.permit.shared();
         // MSG_TRUNC returns the datagram's full length, even if the buffer is shorter.
         let mut flags = libc::MSG_TRUNC | libc::MSG_CMSG_CLOEXEC;
         if self.peeks {
@@ -202,9 +203,9 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
                 return self.fail(error);
             }
         };
-        self.permit.socket().recv_hint().note(completion);
+        self.permit.shared().recv_hint().note(completion);
         let len = full_len.min(self.lent.bytes());
-        let Some(header) = self.permit.header() else {
+        let Some(header) = self.permit.spare.as_ref() else {
             unreachable!("what the kernel has answered has a header")
         };
         let received = T::from_message(Message {
@@ -224,7 +225,11 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
 
     /// The next receive returns the datagram, or the error, which the kernel reports only once.
     fn dispose(&mut self, completion: Completion) {
-        let received = match (self.kept.take(), self.permit.header(), completion.result()) {
+        let received = match (
+            self.kept.take(),
+            self.permit.spare.as_ref(),
+            completion.result(),
+        ) {
             (Some(kept), ..) => kept,
             // SAFETY: the completion is that of a receive, and it is disposed of once.
             (None, Some(header), Ok(n)) => Ok(unsafe { self.datagram(header, n as usize) }),
@@ -233,7 +238,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         };
         // A peek leaves the datagram in the socket; descriptors that came with it were copies.
         if !(self.peeks && received.is_ok()) {
-            self.permit.socket().keep(received);
+            self.permit.shared().keep(received);
         }
     }
 }

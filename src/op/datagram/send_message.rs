@@ -2,9 +2,10 @@
 
 use super::control::fds_control;
 use super::header::MessageHeader;
-use super::shared::{DatagramPermit, DatagramPermitKind};
+use super::shared::DatagramSocket;
 use super::with_fds::WithFds;
 use crate::buf::{BufResult, IoBuf, Lend, Part};
+use crate::op::fd::{Lane, Permit};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Datagrams, Entry, Op, Opcode, Operation, PollAdd, Readiness, SharedFd,
@@ -22,7 +23,7 @@ use std::task::{Context, Poll, Waker};
 // wait, the kernel has already taken the bytes out of the request, and its next attempt sends an empty datagram (seen
 // on 6.18).
 pub struct SendMessage<B: IoBuf> {
-    permit: DatagramPermit,
+    permit: Permit<DatagramSocket>,
     lent: Part<B>,
     /// It must wait before it is submitted: for its address, or for room, if there was none.
     must_wait: bool,
@@ -51,7 +52,7 @@ impl<B: IoBuf> SendMessage<B> {
         address: impl Future<Output = io::Result<SockAddr>> + 'static,
     ) -> Op<SendMessage<B>> {
         Op::new(SendMessage {
-            permit: DatagramPermit::new(socket, DatagramPermitKind::ToAddress),
+            permit: Permit::new(socket, Lane::Unordered),
             lent: Part::contents(buf),
             must_wait: true,
             wait: Some(Box::pin(async { address.await.map(Some) })),
@@ -65,10 +66,10 @@ impl<B: IoBuf> SendMessage<B> {
         control: &[u8],
     ) -> SendMessage<B> {
         let kind = match to {
-            Some(_) => DatagramPermitKind::ToAddress,
-            None => DatagramPermitKind::ToPeer,
+            Some(_) => Lane::Unordered,
+            None => Lane::Out,
         };
-        let mut permit = DatagramPermit::new(socket, kind);
+        let mut permit = Permit::new(socket, kind);
         if to.is_some() || !control.is_empty() {
             permit.take_header().set(to, control);
         }
@@ -90,7 +91,7 @@ impl<B: IoBuf> SendMessage<B> {
     fn wait(&mut self, waker: &Waker) -> Readiness {
         let mut wait = match self.wait.take() {
             Some(wait) => wait,
-            None => match self.permit.socket().writable_fd(self.address().as_ref()) {
+            None => match self.permit.shared().writable_fd(self.address().as_ref()) {
                 Ok(fd) => Box::pin(async { PollAdd::writable(fd).await.map(|()| None) }),
                 Err(error) => return Readiness::Failed(error),
             },
@@ -98,7 +99,7 @@ impl<B: IoBuf> SendMessage<B> {
         match wait.as_mut().poll(&mut Context::from_waker(waker)) {
             Poll::Pending => {
                 self.wait = Some(wait);
-                self.permit.wait_for_close(waker);
+                self.permit.enter(waker);
                 Readiness::Wait
             }
             Poll::Ready(Err(error)) => Readiness::Failed(error),
@@ -113,15 +114,15 @@ impl<B: IoBuf> SendMessage<B> {
     }
 
     fn address(&self) -> Option<SockAddr> {
-        let header = self.permit.header();
+        let header = self.permit.spare.as_ref();
         header
-            .filter(|_| self.permit.kind() == DatagramPermitKind::ToAddress)
+            .filter(|_| self.permit.lane() == Lane::Unordered)
             .map(MessageHeader::address)
     }
 
     fn with_context(&self, error: io::Error) -> io::Error {
         let (len, to) = (self.lent.bytes(), self.address());
-        self.permit.socket().send_failed(len, to.as_ref(), error)
+        self.permit.shared().send_failed(len, to.as_ref(), error)
     }
 }
 
@@ -131,7 +132,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     operation!("sendmsg", lends lent -> BufResult<usize, B>);
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.permit.socket().fd())
+        Some(self.permit.shared().fd())
     }
 
     #[inline]
@@ -147,9 +148,9 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
 
     fn entry(&mut self) -> Entry {
         let (start, len) = (self.lent.addr(), self.lent.entry_len());
-        let header = self.permit.header_mut();
+        let header = self.permit.spare.as_mut();
         let header = header.map(|header| header.pointing_to(start, len, false));
-        let socket = self.permit.socket();
+        let socket = self.permit.shared();
         match header {
             Some(header) => socket.entry(Opcode::SENDMSG).addr(header).len(1),
             None => socket.entry(Opcode::SEND).addr(start).len(len),
@@ -181,9 +182,9 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         {
             let error = self
                 .permit
-                .socket()
+                .shared()
                 .with_context("receive from", None, error);
-            self.permit.socket().keep(Err(error));
+            self.permit.shared().keep(Err(error));
         }
     }
 }
@@ -196,7 +197,7 @@ impl Datagrams {
         let sent = match to {
             Some(to) => socket.send_to_with_flags(buf, to, flags),
             None => {
-                self.lock(DatagramPermitKind::ToPeer).check_free()?;
+                self.lock(Lane::Out).check_free()?;
                 socket.send_with_flags(buf, flags)
             }
         };

@@ -1,10 +1,12 @@
 //! A descriptor shared by several operations (O5).
 
 mod idle;
+mod ordered;
 mod owner;
 mod poll;
 
 pub(crate) use idle::idle;
+pub(crate) use ordered::{Lane, Ordered, OrderedFd, Permit};
 pub(crate) use owner::FdOwner;
 pub use poll::PollAdd;
 

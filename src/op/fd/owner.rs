@@ -7,8 +7,9 @@
 //!
 //! [`Core::end_orphans`]: crate::runtime::Core::end_orphans
 
+use super::{Ordered, OrderedFd};
 use crate::buf::BufError;
-use crate::op::{Datagrams, SharedFd, Stream, busy};
+use crate::op::{SharedFd, busy};
 use crate::runtime;
 use crate::sys::Descriptor;
 use std::fmt;
@@ -41,7 +42,7 @@ impl Share for SharedFd {
     }
 }
 
-impl Share for Rc<Stream> {
+impl<K: Ordered> Share for Rc<OrderedFd<K>> {
     fn shared_fd(&self) -> &SharedFd {
         self.fd()
     }
@@ -50,22 +51,8 @@ impl Share for Rc<Stream> {
         Rc::strong_count(self) == 1 && self.fd().is_sole()
     }
 
-    fn try_into_descriptor(self) -> Result<Descriptor, Rc<Stream>> {
-        Stream::try_into_descriptor(self)
-    }
-}
-
-impl Share for Rc<Datagrams> {
-    fn shared_fd(&self) -> &SharedFd {
-        self.fd()
-    }
-
-    fn is_sole(&self) -> bool {
-        Rc::strong_count(self) == 1 && self.fd().is_sole()
-    }
-
-    fn try_into_descriptor(self) -> Result<Descriptor, Rc<Datagrams>> {
-        Datagrams::try_into_descriptor(self)
+    fn try_into_descriptor(self) -> Result<Descriptor, Self> {
+        OrderedFd::try_into_descriptor(self)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The offset at which an operation reads or writes: given, or the file's cursor, which the ring may fail to move.
 
-use crate::op::stream::Direction;
 use crate::op::{Completion, Operation, SharedFd};
 use crate::sys::Descriptor;
 use std::cell::Cell;
@@ -51,12 +50,17 @@ impl Offset {
     pub(super) fn at_cursor<'a>(
         &'a self,
         fd: &'a SharedFd,
-        direction: Direction,
+        writes: bool,
         requested: usize,
     ) -> Option<AtCursor<'a>> {
         match self {
             Offset::At(_) => None,
-            Offset::Cursor(cursor) => Some(cursor.used_by(fd, direction, requested)),
+            Offset::Cursor(cursor) => Some(AtCursor {
+                cursor,
+                fd,
+                writes,
+                requested,
+            }),
         }
     }
 }
@@ -74,22 +78,6 @@ impl Cursor {
         Cursor(Cell::new(UNWATCHED))
     }
 
-    /// Describes an operation at this cursor that requests this number of bytes.
-    #[inline]
-    pub(in crate::op) fn used_by<'a>(
-        &'a self,
-        fd: &'a SharedFd,
-        direction: Direction,
-        requested: usize,
-    ) -> AtCursor<'a> {
-        AtCursor {
-            cursor: self,
-            fd,
-            direction,
-            requested,
-        }
-    }
-
     #[cold]
     fn begin(&self, fd: &Descriptor) {
         self.0.set(fd.watch_cursor().unwrap_or(UNWATCHED));
@@ -99,10 +87,11 @@ impl Cursor {
 /// An operation at a file's cursor, as [`Operation::at_cursor`] describes it.
 #[derive(Debug)]
 pub struct AtCursor<'a> {
-    cursor: &'a Cursor,
-    fd: &'a SharedFd,
-    direction: Direction,
-    requested: usize,
+    pub(in crate::op) cursor: &'a Cursor,
+    pub(in crate::op) fd: &'a SharedFd,
+    pub(in crate::op) writes: bool,
+    /// How many bytes are requested.
+    pub(in crate::op) requested: usize,
 }
 
 /// Notes where the cursor is. Called when the ring gets the operation.
@@ -119,27 +108,22 @@ pub(in crate::op) fn watch_cursor(operation: &impl Operation) {
 /// a direct call, which always moves the cursor, it does nothing.
 #[inline]
 pub(in crate::op) fn mend_cursor(operation: &impl Operation, completion: Completion) {
-    if let Some(at_cursor) = operation.at_cursor() {
-        let before = at_cursor.cursor.0.get();
-        if before != UNWATCHED {
-            let (fd, direction) = (at_cursor.fd.descriptor(), at_cursor.direction);
-            mend(before, fd, completion, direction, at_cursor.requested);
-        }
+    if let Some(at_cursor) = operation.at_cursor()
+        && at_cursor.cursor.0.get() != UNWATCHED
+    {
+        at_cursor.mend(completion);
     }
 }
 
-#[cold]
-fn mend(
-    before: u64,
-    fd: &Descriptor,
-    completion: Completion,
-    direction: Direction,
-    requested: usize,
-) {
-    if let Ok(moved @ 1..) = usize::try_from(completion.raw())
-        && !completion.came_at_once()
-        && (moved < requested || fd.is_direct())
-    {
-        fd.mend_cursor(before, moved, direction == Direction::Out);
+impl AtCursor<'_> {
+    #[cold]
+    fn mend(self, completion: Completion) {
+        let fd = self.fd.descriptor();
+        if let Ok(moved @ 1..) = usize::try_from(completion.raw())
+            && !completion.came_at_once()
+            && (moved < self.requested || fd.is_direct())
+        {
+            fd.mend_cursor(self.cursor.0.get(), moved, self.writes);
+        }
     }
 }

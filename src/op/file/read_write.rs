@@ -3,7 +3,6 @@
 use super::offset::{AtCursor, Offset, mend_cursor};
 use crate::buf::{BufResult, Lend, LendMut, Part, Vectored, need_room};
 use crate::op::operation::{debug_fields, operation};
-use crate::op::stream::Direction;
 use crate::op::{Completion, Entry, Op, Opcode, Operation, SharedFd};
 
 /// The operation of [`File::read_at`](crate::fs::File::read_at) and [`File::read`](crate::fs::File::read): `pread(2)`,
@@ -62,7 +61,7 @@ unsafe impl<L: LendMut> Operation for FileRead<L> {
     #[inline]
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
         self.offset
-            .at_cursor(&self.fd, Direction::In, self.lent.requested())
+            .at_cursor(&self.fd, false, self.lent.requested())
     }
 
     #[inline]
@@ -129,8 +128,7 @@ unsafe impl<L: Lend> Operation for FileWrite<L> {
 
     #[inline]
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
-        self.offset
-            .at_cursor(&self.fd, Direction::Out, self.lent.requested())
+        self.offset.at_cursor(&self.fd, true, self.lent.requested())
     }
 
     #[inline]

@@ -85,15 +85,21 @@ enum OpState {
     /// Completed without the kernel, but not polled since.
     Ready(Completion),
     InFlight {
-        runtime_id: u64,
-        key: Key,
+        slot: Slot,
         /// The result of an operation with several completions: the first of them.
         first: Option<Completion>,
     },
     Finished,
 }
 
+/// The runtime's ID and the slot's key.
+type Slot = (u64, Key);
+
 impl OpState {
+    fn in_flight(slot: Slot) -> OpState {
+        OpState::InFlight { slot, first: None }
+    }
+
     fn lacked_thread(&self) -> bool {
         matches!(self, OpState::LackedThread)
     }
@@ -158,8 +164,8 @@ impl<O: Operation> Op<O> {
                 Readiness::Start => {
                     let entry = operation.entry();
                     self.state = match try_submit(operation, &entry, None, &self.state) {
-                        Ok((runtime_id, key)) => in_flight(runtime_id, key),
-                        Err(why) => self.submit_fallback(why, &entry),
+                        Ok(slot) => OpState::in_flight(slot),
+                        Err(why) => self.fall_back(why, &entry),
                     };
                 }
                 // `prepare` is called again when it is polled.
@@ -238,12 +244,10 @@ impl<O: Operation> Op<O> {
         WithDeadline::until(self, deadline)
     }
 
-    /// Returns the runtime's ID and the slot's key while the operation is in flight.
-    pub(super) fn in_flight(&self) -> Option<(u64, Key)> {
+    /// Returns the slot while the operation is in flight.
+    pub(super) fn in_flight(&self) -> Option<Slot> {
         match &self.state {
-            OpState::InFlight {
-                runtime_id, key, ..
-            } => Some((*runtime_id, *key)),
+            OpState::InFlight { slot, .. } => Some(*slot),
             _ => None,
         }
     }
@@ -323,10 +327,10 @@ impl<O: Operation> Op<O> {
             Some(copy_waker(context.waker())),
             &self.state,
         ) {
-            Ok((runtime_id, key)) => {
-                self.state = in_flight(runtime_id, key);
+            Ok(slot) => {
+                self.state = OpState::in_flight(slot);
                 if let Some(deadline) = deadline() {
-                    runtime::with(|core| core.limit_operation(key, deadline));
+                    runtime::with(|core| core.limit_operation(slot.1, deadline));
                 }
                 Poll::Pending
             }
@@ -385,14 +389,6 @@ fn is_canceled_here<O: Operation>() -> bool {
     runtime::try_with(Core::is_canceled).unwrap_or(false) && O::CANCELABLE
 }
 
-fn in_flight(runtime_id: u64, key: Key) -> OpState {
-    OpState::InFlight {
-        runtime_id,
-        key,
-        first: None,
-    }
-}
-
 /// Tries to serve the operation by a direct system call.
 fn attempt<O: Operation>(operation: &mut O, entry: &Entry, waker: &Waker) -> Option<Completion> {
     match runtime::with(|core| core.attempt(entry, waker)) {
@@ -412,7 +408,7 @@ fn try_submit<O: Operation>(
     entry: &Entry,
     waker: Option<Waker>,
     state: &OpState,
-) -> Result<(u64, Key), NotSubmitted> {
+) -> Result<Slot, NotSubmitted> {
     runtime::with(|core| {
         if core.thread_shortage.is_believed() && (state.lacked_thread() || entry.is_of_files()) {
             return Err((None, waker));
@@ -428,13 +424,13 @@ fn submit_to<O: Operation>(
     core: &Core,
     entry: &Entry,
     waker: Option<Waker>,
-) -> Result<(u64, Key), (io::Error, Option<Waker>)> {
+) -> Result<Slot, (io::Error, Option<Waker>)> {
     let key = core.submit(entry, O::NAME, O::CANCELABLE, waker)?;
     Ok((core.runtime_id(), key))
 }
 
 /// Submits the entry of an owned operation to the current runtime.
-pub(super) fn start_owned<O: Collect>(entry: &Entry, max: u32) -> io::Result<(u64, Key)> {
+pub(super) fn start_owned<O: Collect>(entry: &Entry, max: u32) -> io::Result<Slot> {
     runtime::with(|core| {
         let key = core.submit_owned(entry, O::NAME, max)?;
         Ok((core.runtime_id(), key))
@@ -463,16 +459,12 @@ impl<O: Operation> Op<O> {
     ) -> Poll<O::Output> {
         let this = self;
         match &mut this.state {
-            OpState::InFlight {
-                runtime_id,
-                key,
-                first,
-            } => {
-                let (runtime_id, key) = (*runtime_id, *key);
+            OpState::InFlight { slot, first } => {
+                let (runtime_id, key) = *slot;
                 loop {
                     match runtime::with_own(runtime_id, |core| core.poll_operation(key)) {
                         Polled::Pending => {
-                            wait(runtime_id, key, context);
+                            wait((runtime_id, key), context);
                             return Poll::Pending;
                         }
                         Polled::Item(item) => match (&first, &mut this.operation) {
@@ -542,14 +534,14 @@ fn stopped(deadline: Option<Instant>) -> io::Error {
 
 /// Waits on for an operation that the kernel still has. In a canceled scope, it is asked to stop.
 #[cold]
-pub(super) fn wait(runtime_id: u64, key: Key, context: &Context<'_>) {
+pub(super) fn wait((runtime_id, key): Slot, context: &Context<'_>) {
     let waker = copy_waker(context.waker());
     let replaced = runtime::with_own(runtime_id, |core| core.wait_for_operation(key, waker));
     runtime::drop_waker(replaced);
 }
 
 /// An operation whose future was dropped.
-pub(super) struct Orphaned<O: Operation>(pub(super) O);
+struct Orphaned<O: Operation>(O);
 
 impl<O: Operation> Payload for Orphaned<O> {
     fn dispose(&mut self, completion: Completion) {
@@ -560,14 +552,10 @@ impl<O: Operation> Payload for Orphaned<O> {
 impl<O: Operation> Drop for Op<O> {
     #[inline]
     fn drop(&mut self) {
-        if let OpState::InFlight {
-            runtime_id,
-            key,
-            first,
-        } = &mut self.state
+        if let OpState::InFlight { slot, first } = self.state
             && let Some(operation) = self.operation.take()
         {
-            abandon(*runtime_id, *key, first.take(), operation);
+            abandon(slot, first, operation);
         } else if let OpState::Ready(completion) = self.state
             && let Some(operation) = &mut self.operation
         {
@@ -576,8 +564,9 @@ impl<O: Operation> Drop for Op<O> {
     }
 }
 
+/// Hands an operation that is no longer awaited over to its runtime.
 #[cold]
-fn abandon<O: Operation>(runtime_id: u64, key: Key, first: Option<Completion>, operation: O) {
+fn abandon<O: Operation>((runtime_id, key): Slot, first: Option<Completion>, operation: O) {
     match runtime::reach(runtime_id) {
         Some(core) => {
             let is_ownerless = operation.shared_fd().is_some_and(SharedFd::is_ownerless);

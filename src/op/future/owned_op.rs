@@ -4,15 +4,13 @@
 //! listener: a wait that is dropped or canceled loses none (C8). So the operation is not a leaf of any scope while its
 //! owner exists. When the owner is dropped, it becomes an orphan of the scope in which that happens.
 
-use super::{Orphaned, start_owned, wait};
+use super::{Slot, abandon, start_owned, wait};
 use crate::driver::lifecycle::Polled;
-use crate::op::{Completion, Operation, SharedFd};
+use crate::op::{Completion, Operation};
 use crate::runtime::{self, Local};
-use crate::table::Key;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::mem;
 use std::task::{Context, Poll, Waker};
 
 /// An operation that completes once or several times, and the item that each completion delivers.
@@ -36,8 +34,7 @@ pub(crate) unsafe trait Collect: Operation {
 /// An operation owned by an object. Any waiter may poll it; each item wakes one of them.
 pub(crate) struct OwnedOp<O: Collect> {
     operation: Option<O>,
-    /// The runtime's ID and the slot's key, while there is a slot.
-    slot: Option<(u64, Key)>,
+    slot: Option<Slot>,
     _local: Local,
 }
 
@@ -90,7 +87,7 @@ impl<O: Collect> OwnedOp<O> {
         };
         let polled = runtime::with_own(runtime_id, |core| core.poll_owned(key));
         if let Polled::Pending = polled {
-            wait(runtime_id, key, context);
+            wait((runtime_id, key), context);
         }
         self.take(polled)
     }
@@ -151,20 +148,12 @@ impl<O: Collect> OwnedOp<O> {
 
 impl<O: Collect> Drop for OwnedOp<O> {
     fn drop(&mut self) {
-        if let (Some((runtime_id, key)), Some(operation)) =
-            (self.slot.take(), self.operation.take())
-        {
-            match runtime::reach(runtime_id) {
-                Some(core) => {
-                    let is_ownerless = operation.shared_fd().is_some_and(SharedFd::is_ownerless);
-                    core.abandon_owned(key, Box::new(Orphaned(operation)));
-                    if is_ownerless {
-                        core.end_orphans();
-                    }
-                }
-                // The kernel may still write into the lent memory (O9).
-                None => mem::forget(operation),
+        if let (Some(slot), Some(operation)) = (self.slot.take(), self.operation.take()) {
+            let (runtime_id, key) = slot;
+            if let Some(core) = runtime::reach(runtime_id) {
+                core.enlist_orphan(key);
             }
+            abandon(slot, None, operation);
         }
     }
 }

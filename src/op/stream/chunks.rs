@@ -19,10 +19,11 @@
 //! | the end of the stream, an error | nothing before the next piece is requested |
 
 use super::recv_multishot::{Received, RecvMultishot, RecvStatus};
-use super::shared::{Direction, Permit};
+use super::shared::StreamPermit;
 use super::with_permit::WithPermit;
 use crate::buf::BufError;
 use crate::error::is_canceled;
+use crate::op::fd::Lane;
 use crate::op::{Chunk, Op, OwnedOp, Recv, Stream, StreamKind};
 use crate::runtime::{self, Core, Waiting};
 use crate::sys::BufRing;
@@ -73,7 +74,7 @@ const HEAP_CHUNKS: u8 = 16;
 pub struct Chunks<'a> {
     stream: Rc<Stream>,
     /// The right to receive, or a place in line for it, while no receive holds it.
-    permit: Option<Permit>,
+    permit: Option<StreamPermit>,
     source: Source,
     /// The receive into an allocation of its own.
     heap_receive: Option<Op<WithPermit<Recv<Vec<u8>>>>>,
@@ -250,7 +251,7 @@ impl Chunks<'_> {
         self.take_permit_back();
         let mut permit = match self.permit.take() {
             Some(permit) => permit,
-            None => Permit::new(self.stream.clone(), Direction::In),
+            None => StreamPermit::new(self.stream.clone(), Lane::In),
         };
         let may_receive = permit.enter(waker);
         if !may_receive || self.stream.has_kept() {

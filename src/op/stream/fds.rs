@@ -2,9 +2,10 @@
 
 use super::recv::StreamRecv;
 use super::send::StreamSend;
-use super::shared::{Direction, PassedFds, Permit};
+use super::shared::{PassedFds, StreamPermit};
 use crate::buf::{BufError, BufResult, IoBuf, IoBufMut, Lend, LendMut, Part, need_room};
 use crate::op::datagram::{MessageHeader, WithFds, fds_control, fds_cut, fds_room};
+use crate::op::fd::Lane;
 use crate::op::operation::debug_fields;
 use crate::op::{Completion, Entry, Op, Operation, Readiness, SharedFd, Stream};
 use std::io;
@@ -46,7 +47,7 @@ pub struct RecvFds<B: IoBufMut> {
 
 impl<B: IoBufMut> RecvFds<B> {
     pub(crate) fn new(stream: Rc<Stream>, buf: B, max: usize) -> Op<RecvFds<B>> {
-        let permit = Permit::new(stream, Direction::In);
+        let permit = StreamPermit::new(stream, Lane::In);
         let recv = StreamRecv::build(permit, Part::room(buf), libc::MSG_CMSG_CLOEXEC);
         let check = need_room(recv.lent.bytes());
         let kept = PassedFds::default();

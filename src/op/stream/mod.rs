@@ -24,9 +24,6 @@ pub(super) use recv_hint::RecvHint;
 pub(super) use recv_multishot::RecvMultishot;
 pub(crate) use send::send_all;
 pub use send::{Send, SendVectored, SendZeroCopy};
-pub(super) use shared::Direction;
-#[cfg(test)]
-pub(super) use shared::Permit;
 pub(crate) use shared::{Stream, StreamKind};
 #[doc(hidden)]
 pub use splice::Outlet;

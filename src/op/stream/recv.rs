@@ -1,16 +1,16 @@
 //! Receiving bytes from a stream.
 
-use super::shared::{Direction, Permit};
+use super::shared::StreamPermit;
 use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{
-    BYTES_MAX, BufError, BufResult, IoBufMut, LendMut, Part, Vectored, as_room, need_room, truncate,
+    BYTES_MAX, BufError, BufResult, IoBufMut, LendMut, Part, Vectored, as_room, need_room,
 };
 use crate::op::datagram::{Header, MessageHeader};
+use crate::op::fd::Lane;
 use crate::op::file::{AtCursor, mend_cursor};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
-    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind, check_room,
-    count_read,
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind, read_in_loop,
 };
 use crate::runtime::poll_coop_budget;
 use socket2::SockRef;
@@ -35,7 +35,7 @@ pub type RecvVectored<B> = StreamRecv<Vectored<B>, MessageHeader>;
 /// Receives into what it lends.
 #[doc(hidden)]
 pub struct StreamRecv<L: LendMut, H: Header = ()> {
-    permit: Permit,
+    permit: StreamPermit,
     pub(super) lent: L,
     pub(super) header: H,
     flags: i32,
@@ -55,14 +55,14 @@ impl<L: LendMut, H: Header> StreamRecv<L, H> {
 
     #[inline]
     fn with_flags(stream: Rc<Stream>, bufs: L::Bufs, flags: i32) -> Op<StreamRecv<L, H>> {
-        let permit = Permit::new(stream, Direction::In);
+        let permit = StreamPermit::new(stream, Lane::In);
         let recv = StreamRecv::build(permit, L::room(bufs), flags);
         let check = need_room(recv.lent.bytes());
         Op::checked(recv, check)
     }
 
     #[inline]
-    pub(super) fn build(permit: Permit, lent: L, flags: i32) -> StreamRecv<L, H> {
+    pub(super) fn build(permit: StreamPermit, lent: L, flags: i32) -> StreamRecv<L, H> {
         StreamRecv {
             permit,
             lent,
@@ -73,7 +73,7 @@ impl<L: LendMut, H: Header> StreamRecv<L, H> {
 
     #[inline]
     pub(super) fn stream(&self) -> &Stream {
-        self.permit.stream()
+        self.permit.shared()
     }
 
     /// Prepares the receive, and calls `takes_kept` before it takes what an abandoned receive has left.
@@ -96,7 +96,7 @@ impl<L: LendMut, H: Header> StreamRecv<L, H> {
         if poll_coop_budget(waker).is_pending() {
             return Readiness::Wait;
         }
-        let stream = self.permit.stream();
+        let stream = self.permit.shared();
         takes_kept(stream);
         let mut taken = 0;
         // SAFETY: the kernel does not have the operation, and the stream writes bytes.
@@ -137,7 +137,7 @@ unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
     #[inline]
     fn entry(&mut self) -> Entry {
         let (start, len) = (self.lent.addr_mut(), self.lent.entry_len());
-        let stream = self.permit.stream();
+        let stream = self.permit.shared();
         if stream.kind() == StreamKind::Pipe {
             let opcode = if L::IS_VECTORED {
                 Opcode::READV
@@ -157,13 +157,12 @@ unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
 
     #[inline]
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
-        self.stream()
-            .at_cursor(Direction::In, self.lent.requested())
+        self.stream().at_cursor(false, self.lent.requested())
     }
 
     #[inline]
     fn complete(self, completion: Completion) -> Self::Output {
-        let stream = self.permit.stream();
+        let stream = self.permit.shared();
         let received = match completion.result() {
             Ok(n) => {
                 stream.recv_hint().note(completion);
@@ -200,7 +199,7 @@ unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
 }
 
 impl<L: LendMut, H: Header> HoldsPermit for StreamRecv<L, H> {
-    fn permit(&mut self) -> &mut Permit {
+    fn permit(&mut self) -> &mut StreamPermit {
         &mut self.permit
     }
 }
@@ -214,7 +213,7 @@ impl<B: IoBufMut> Recv<B> {
     /// never report the loss, so truncated data would look like an end of stream (measured on 6.18). Receives of 64 KiB
     /// to 16 MiB cost the same without it.
     pub(in crate::op) fn part(
-        permit: Permit,
+        permit: StreamPermit,
         buf: B,
         part: Range<usize>,
     ) -> Op<WithPermit<Recv<B>>> {
@@ -226,7 +225,7 @@ impl Stream {
     /// Receives what is there, without waiting: first what an abandoned receive has left.
     pub(crate) fn try_recv(&self, buf: &mut [u8]) -> io::Result<usize> {
         need_room(buf.len())?;
-        self.lock(Direction::In).check_free()?;
+        self.lock(Lane::In).check_free()?;
         let received = match self.kind() {
             _ if self.has_kept() => {
                 // SAFETY: this writes bytes only.
@@ -250,25 +249,23 @@ pub(crate) async fn recv_exact<B: IoBufMut>(
     buf: B,
     len: usize,
 ) -> Result<B, BufError<B>> {
-    let mut buf = check_room(buf, len).await?;
-    let mut permit = Permit::new(stream, Direction::In);
-    let mut done = 0;
-    while done < len {
-        let (received, back) = LoopPart(Recv::part(permit, buf, done..len)).await;
-        permit = back;
-        buf = count_read(received, &mut done, len, "stream")?;
-    }
-    if len == 0 {
-        truncate(&mut buf, 0);
-    }
-    Ok(buf)
+    let mut permit = Some(StreamPermit::new(stream, Lane::In));
+    let receive = async |buf, done| {
+        let Some(held) = permit.take() else {
+            unreachable!("each part gives it back")
+        };
+        let (received, back) = LoopPart(Recv::part(held, buf, done..len)).await;
+        permit = Some(back);
+        received
+    };
+    read_in_loop(buf, len, "stream", receive).await
 }
 
 /// A part of [`recv_exact`], which gives back the bytes of the earlier parts if it is dropped.
 struct LoopPart<B: IoBufMut>(Op<WithPermit<Recv<B>>>);
 
 impl<B: IoBufMut> Future for LoopPart<B> {
-    type Output = (BufResult<usize, B>, Permit);
+    type Output = (BufResult<usize, B>, StreamPermit);
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(context)

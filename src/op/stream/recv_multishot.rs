@@ -1,6 +1,6 @@
 //! Receiving a sequence of pieces into the runtime's provided buffers.
 
-use super::shared::Permit;
+use super::shared::StreamPermit;
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind,
@@ -42,7 +42,7 @@ pub(super) enum RecvStatus {
 /// Receives from a stream into provided buffers: as many bytes as may be read ahead, if the kernel supports such a
 /// limit; otherwise once.
 pub(in crate::op) struct RecvMultishot {
-    permit: Permit,
+    permit: StreamPermit,
     buffers: Arc<BufRing>,
     /// It may deliver several chunks.
     is_many: bool,
@@ -50,7 +50,7 @@ pub(in crate::op) struct RecvMultishot {
 
 impl RecvMultishot {
     /// Creates a receive that holds the right to receive.
-    pub(in crate::op) fn new(permit: Permit, buffers: Arc<BufRing>) -> RecvMultishot {
+    pub(in crate::op) fn new(permit: StreamPermit, buffers: Arc<BufRing>) -> RecvMultishot {
         RecvMultishot {
             permit,
             buffers,
@@ -59,7 +59,7 @@ impl RecvMultishot {
     }
 
     /// Releases the right to receive: the receive has ended.
-    pub(super) fn into_permit(self) -> Permit {
+    pub(super) fn into_permit(self) -> StreamPermit {
         self.permit
     }
 
@@ -72,7 +72,7 @@ impl RecvMultishot {
             // start.
             Chunk::lent(unsafe { ProvidedBuf::from_completion(&self.buffers, id, taken) })
         });
-        let stream = self.permit.stream();
+        let stream = self.permit.shared();
         let status = match completion.result() {
             Ok(0) => RecvStatus::End,
             Ok(_) => {
@@ -112,11 +112,11 @@ unsafe impl Operation for RecvMultishot {
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.permit.stream().fd())
+        Some(self.permit.shared().fd())
     }
 
     fn entry(&mut self) -> Entry {
-        let stream = self.permit.stream();
+        let stream = self.permit.shared();
         let (size, bounds) =
             runtime::with(|core| (core.provided.receive_size() as u32, core.bounds_receives()));
         // On a Unix socket, one receive at a time: where data and a hang-up arrive together, a multishot receive
@@ -140,7 +140,7 @@ unsafe impl Operation for RecvMultishot {
     /// The next read returns the bytes.
     fn dispose(&mut self, completion: Completion) {
         let arrived = self.take(completion);
-        keep(self.permit.stream(), arrived);
+        keep(self.permit.shared(), arrived);
     }
 }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
     use crate::net::{TcpListener, TcpStream};
     use crate::op::SharedFd;
-    use crate::op::stream::Direction;
+    use crate::op::fd::Lane;
     use crate::runtime::Core;
     use std::os::fd::AsFd;
 
@@ -184,7 +184,7 @@ mod tests {
                 let stream = Stream::new(fd, StreamKind::Tcp);
                 let buffers = runtime::with(Core::receive_buffers);
                 let (permit, buffers) = (
-                    Permit::new(stream, Direction::In),
+                    StreamPermit::new(stream, Lane::In),
                     buffers.expect("provided buffers on 6.17"),
                 );
                 let mut receive = RecvMultishot::new(permit, buffers);

@@ -1,16 +1,16 @@
 //! Sending bytes on a stream.
 
-use super::shared::{Direction, Permit};
+use super::shared::StreamPermit;
 use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{BufError, BufResult, IoBuf, Lend, Part, Vectored};
 use crate::op::datagram::{Header, MessageHeader};
+use crate::op::fd::Lane;
 use crate::op::file::{AtCursor, mend_cursor};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
-    count_written,
+    write_in_loop,
 };
-use crate::runtime::proceed_with;
 use crate::sys::{counted, limit};
 use socket2::SockRef;
 use std::fmt;
@@ -29,7 +29,7 @@ pub type SendVectored<B> = StreamSend<Vectored<B>, MessageHeader>;
 /// Sends what it lends, or as much of it as one call takes.
 #[doc(hidden)]
 pub struct StreamSend<L: Lend, H: Header = ()> {
-    permit: Permit,
+    permit: StreamPermit,
     pub(super) lent: L,
     pub(super) header: H,
     flags: i32,
@@ -45,7 +45,7 @@ impl<L: Lend, H: Header> StreamSend<L, H> {
     #[inline]
     pub(super) fn build(stream: Rc<Stream>, bufs: L::Bufs) -> StreamSend<L, H> {
         StreamSend {
-            permit: Permit::new(stream, Direction::Out),
+            permit: StreamPermit::new(stream, Lane::Out),
             lent: L::contents(bufs),
             header: H::default(),
             flags: libc::MSG_NOSIGNAL,
@@ -53,7 +53,7 @@ impl<L: Lend, H: Header> StreamSend<L, H> {
     }
 
     fn stream(&self) -> &Stream {
-        self.permit.stream()
+        self.permit.shared()
     }
 }
 
@@ -75,7 +75,7 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
     #[inline]
     fn entry(&mut self) -> Entry {
         let (start, len) = (self.lent.addr(), self.lent.entry_len());
-        let stream = self.permit.stream();
+        let stream = self.permit.shared();
         if stream.kind() == StreamKind::Pipe {
             let opcode = if L::IS_VECTORED {
                 Opcode::WRITEV
@@ -94,8 +94,7 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
 
     #[inline]
     fn at_cursor(&self) -> Option<AtCursor<'_>> {
-        self.stream()
-            .at_cursor(Direction::Out, self.lent.requested())
+        self.stream().at_cursor(true, self.lent.requested())
     }
 
     #[inline]
@@ -112,7 +111,7 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
 }
 
 impl<L: Lend, H: Header> HoldsPermit for StreamSend<L, H> {
-    fn permit(&mut self) -> &mut Permit {
+    fn permit(&mut self) -> &mut StreamPermit {
         &mut self.permit
     }
 }
@@ -122,7 +121,7 @@ debug_fields!([L: Lend, H: Header] StreamSend<L, H> { permit, lent });
 impl Stream {
     /// Sends as much as there is room for, without waiting.
     pub(crate) fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
-        self.lock(Direction::Out).check_free()?;
+        self.lock(Lane::Out).check_free()?;
         let sent = match self.kind() {
             StreamKind::Tcp | StreamKind::Unix => {
                 let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
@@ -135,25 +134,24 @@ impl Stream {
 }
 
 /// Sends all the bytes that the buffer holds; other sends come before or after them.
-pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result<B, BufError<B>> {
+pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, buf: B) -> Result<B, BufError<B>> {
     let len = buf.io_len();
-    if len == 0 {
-        return proceed_with(buf).await;
-    }
-    let mut permit = Permit::new(stream, Direction::Out);
-    let mut done = 0;
-    while done < len {
-        let send: Send<B> = StreamSend {
-            permit,
+    let mut permit = Some(StreamPermit::new(stream, Lane::Out));
+    let send = async |buf, done| {
+        let Some(permit_now) = permit.take() else {
+            unreachable!("each part gives it back")
+        };
+        let (sent, back) = WithPermit::new(Send {
+            permit: permit_now,
             lent: Part::of_contents(buf, done..len),
             header: (),
             flags: libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
-        };
-        let (sent, back) = WithPermit::new(send).await;
-        permit = back;
-        buf = count_written(sent, &mut done)?;
-    }
-    Ok(buf)
+        })
+        .await;
+        permit = Some(back);
+        sent
+    };
+    write_in_loop(buf, send).await
 }
 
 /// The operation of [`TcpStream::write_zero_copy`](crate::net::TcpStream::write_zero_copy): `IORING_OP_SEND_ZC` (Linux

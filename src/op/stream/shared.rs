@@ -1,22 +1,19 @@
 //! A byte stream as its operations see it: a connected socket, or one end of a pipe.
 
-use super::recv_hint::RecvHint;
 use crate::buf::BYTES_MAX;
-use crate::op::fifo_lock::{FifoLock, Position};
+use crate::op::fd::{Lane, Ordered, OrderedFd, Permit};
+use crate::op::fifo_lock::FifoLock;
 use crate::op::file::{AtCursor, Cursor};
 use crate::op::socket::describe_peer;
-use crate::op::{Completion, Entry, Opcode, Readiness, SharedFd};
-use crate::sys::Descriptor;
+use crate::op::{Completion, SharedFd};
 use socket2::SockRef;
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 use std::mem::{self, MaybeUninit};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::task::Waker;
 
 /// The kind of stream, which selects the opcodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,16 +52,10 @@ pub(super) struct PassedFds {
     pub(super) is_cut: bool,
 }
 
-/// A stream shared by its owner and the operations on it (O5).
-pub(crate) struct Stream {
-    fd: SharedFd,
+/// What a stream has beside its order.
+pub(crate) struct ByteStream {
     kind: StreamKind,
-    /// The lock for receives. Sends have one as well.
-    inbound: FifoLock,
-    outbound: FifoLock,
-    has_kept: Cell<bool>,
     kept: RefCell<Kept>,
-    recv_hint: RecvHint,
     /// An apparent pipe may be a file, such as redirected standard output. It is used in one direction only, and
     /// operations of one direction follow one another, so one cursor suffices.
     cursor: Cursor,
@@ -72,43 +63,49 @@ pub(crate) struct Stream {
     peer: OnceCell<SocketAddr>,
 }
 
+impl Ordered for ByteStream {
+    type Locks = [FifoLock; 2];
+    type Spare = ();
+
+    #[inline]
+    fn reuse(&self, _: Lane, (): ()) {}
+}
+
+/// A stream shared by its owner and the operations on it (O5).
+pub(crate) type Stream = OrderedFd<ByteStream>;
+
+/// The right to receive from a stream, or to send on it.
+pub(crate) type StreamPermit = Permit<ByteStream>;
+
 impl Stream {
     pub(crate) fn new(fd: SharedFd, kind: StreamKind) -> Rc<Stream> {
-        Rc::new(Stream {
-            fd,
+        let own = ByteStream {
             kind,
-            inbound: FifoLock::default(),
-            outbound: FifoLock::default(),
-            has_kept: Cell::new(false),
             kept: RefCell::default(),
-            recv_hint: RecvHint::default(),
             cursor: Cursor::new(),
             peer: OnceCell::new(),
-        })
-    }
-
-    pub(crate) fn fd(&self) -> &SharedFd {
-        &self.fd
+        };
+        OrderedFd::share(fd, Default::default(), own)
     }
 
     pub(crate) fn kind(&self) -> StreamKind {
-        self.kind
+        self.own.kind
     }
 
     /// Records the peer's IP address. Only the first call counts.
     pub(crate) fn set_peer(&self, peer: SocketAddr) {
-        let _known = self.peer.set(peer);
+        let _known = self.own.peer.set(peer);
     }
 
     pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.peer.get().copied()
+        self.own.peer.get().copied()
     }
 
     /// Adds the peer to an error.
     #[cold]
     pub(crate) fn with_context(&self, what: &str, error: io::Error) -> io::Error {
-        let known = self.peer.get().map(SocketAddr::to_string);
-        match known.or_else(|| describe_peer(&self.fd)) {
+        let known = self.own.peer.get().map(SocketAddr::to_string);
+        match known.or_else(|| describe_peer(self.fd())) {
             Some(peer) if error.raw_os_error().is_some() => {
                 crate::sys::with_context(error, format!("{what} {peer}"))
             }
@@ -131,90 +128,46 @@ impl Stream {
         self.with_context("receive from", error)
     }
 
-    /// Returns the descriptor itself, if no operation is at work on it and no byte is kept here.
-    pub(crate) fn try_into_descriptor(self: Rc<Stream>) -> Result<Descriptor, Rc<Stream>> {
-        if self.has_kept.get() || !self.fd.is_sole() {
-            return Err(self);
-        }
-        let stream = Rc::try_unwrap(self)?;
-        stream
-            .fd
-            .try_unwrap()
-            .map_err(|_| unreachable!("it was its sole holder above"))
-    }
-
-    /// Closes the stream, as [`SharedFd::close`] does. Also stops the operations that wait for a lock: they would
-    /// otherwise start once those ahead of them are stopped.
-    pub(crate) async fn close(self: Rc<Stream>) -> io::Result<()> {
-        match Rc::try_unwrap(self) {
-            Ok(stream) => stream.fd.close().await,
-            Err(stream) => {
-                let fd = stream.fd.clone();
-                stream.inbound.close();
-                stream.outbound.close();
-                drop(stream);
-                fd.close().await
-            }
-        }
-    }
-
-    #[inline]
-    pub(super) fn lock(&self, direction: Direction) -> &FifoLock {
-        match direction {
-            Direction::In => &self.inbound,
-            Direction::Out => &self.outbound,
-        }
-    }
-
-    pub(super) fn entry(&self, opcode: Opcode) -> Entry {
-        self.fd.entry(opcode)
-    }
-
     /// Describes an operation on this stream for [`Operation::at_cursor`](crate::op::Operation::at_cursor).
     #[inline]
-    pub(super) fn at_cursor(&self, direction: Direction, requested: usize) -> Option<AtCursor<'_>> {
-        match self.kind {
+    pub(super) fn at_cursor(&self, writes: bool, requested: usize) -> Option<AtCursor<'_>> {
+        match self.own.kind {
             StreamKind::Tcp | StreamKind::Unix => None,
-            StreamKind::Pipe => Some(self.cursor.used_by(&self.fd, direction, requested)),
+            StreamKind::Pipe => Some(AtCursor {
+                cursor: &self.own.cursor,
+                fd: self.fd(),
+                writes,
+                requested,
+            }),
         }
-    }
-
-    pub(super) fn recv_hint(&self) -> &RecvHint {
-        &self.recv_hint
-    }
-
-    /// Whether the next receive has something kept to return first.
-    #[inline]
-    pub(crate) fn has_kept(&self) -> bool {
-        self.has_kept.get()
     }
 
     /// Whether bytes are kept, not only an error.
     pub(super) fn has_kept_bytes(&self) -> bool {
-        !self.kept.borrow().bytes.is_empty()
+        !self.own.kept.borrow().bytes.is_empty()
     }
 
     /// Keeps bytes that were received but not taken: they go behind those already kept.
     pub(super) fn keep(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            self.kept.borrow_mut().bytes.extend(bytes);
-            self.has_kept.set(true);
+            self.own.kept.borrow_mut().bytes.extend(bytes);
+            self.set_kept(true);
         }
     }
 
     /// Keeps the reason why the connection was lost, which was not reported: the errno, negative.
     pub(super) fn keep_error(&self, error: i32) {
-        self.kept.borrow_mut().error.get_or_insert(error);
-        self.has_kept.set(true);
+        self.own.kept.borrow_mut().error.get_or_insert(error);
+        self.set_kept(true);
     }
 
     /// Moves kept bytes to the start of `room`, which initializes them, and returns how many. The error comes after all
     /// bytes.
     pub(super) fn take_kept(&self, room: &mut [MaybeUninit<u8>]) -> Completion {
-        let mut kept = self.kept.borrow_mut();
+        let mut kept = self.own.kept.borrow_mut();
         if kept.bytes.is_empty() {
             let error = kept.error.take();
-            self.has_kept.set(false);
+            self.set_kept(false);
             return Completion::at_once(error.unwrap_or(0));
         }
         let taken = kept.copy(room);
@@ -222,7 +175,7 @@ impl Stream {
         if kept.bytes.is_empty() {
             kept.bytes = VecDeque::new();
             kept.passed = PassedFds::default();
-            self.has_kept.set(kept.error.is_some());
+            self.set_kept(kept.error.is_some());
         }
         Completion::at_once(taken as i32)
     }
@@ -230,7 +183,7 @@ impl Stream {
     /// Copies the kept bytes without taking them, followed by what the kernel has: a caller that peeks until there is
     /// enough must get to see more than an earlier receive has left. Does not wait.
     pub(super) fn peek_kept(&self, room: &mut [MaybeUninit<u8>]) -> Completion {
-        let kept = self.kept.borrow();
+        let kept = self.own.kept.borrow();
         let (copied, has_error) = (kept.copy(room), kept.error.is_some());
         drop(kept);
         if copied == 0 {
@@ -241,7 +194,7 @@ impl Stream {
         if len == 0 || has_error {
             return Completion::at_once(copied as i32);
         }
-        let socket = SockRef::from(&self.fd);
+        let socket = SockRef::from(self.fd());
         let more = socket.recv_with_flags(&mut room[..len], libc::MSG_PEEK | libc::MSG_DONTWAIT);
         let more = more.unwrap_or_else(|error| {
             let (kind, errno) = (error.kind(), error.raw_os_error());
@@ -256,25 +209,25 @@ impl Stream {
 
     /// Takes all kept bytes. The error comes after them.
     pub(super) fn take_all_kept(&self) -> io::Result<Vec<u8>> {
-        let mut kept = self.kept.borrow_mut();
+        let mut kept = self.own.kept.borrow_mut();
         let bytes = Vec::from(mem::take(&mut kept.bytes));
         kept.passed = PassedFds::default();
         let error = match bytes.is_empty() {
             true => kept.error.take(),
             false => None,
         };
-        self.has_kept.set(kept.error.is_some());
+        self.set_kept(kept.error.is_some());
         error.map_or(Ok(bytes), |error| Err(self.recv_error(error)))
     }
 
     /// Puts back bytes that were received but not delivered: they go to the front.
     pub(crate) fn give_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
-            let kept = &mut self.kept.borrow_mut().bytes;
+            let kept = &mut self.own.kept.borrow_mut().bytes;
             kept.extend(bytes);
             // Usually none are kept, so nothing is rotated.
             kept.rotate_right(bytes.len());
-            self.has_kept.set(true);
+            self.set_kept(true);
         }
     }
 
@@ -290,79 +243,13 @@ impl Stream {
     /// Takes the descriptors that came with the kept bytes. Taking the last of those bytes without the descriptors
     /// closes them, as in the kernel.
     pub(super) fn take_passed(&self) -> PassedFds {
-        mem::take(&mut self.kept.borrow_mut().passed)
+        mem::take(&mut self.own.kept.borrow_mut().passed)
     }
 
     /// Keeps descriptors that came with bytes that are given back.
     pub(super) fn keep_passed(&self, passed: PassedFds) {
-        let kept = &mut self.kept.borrow_mut().passed;
+        let kept = &mut self.own.kept.borrow_mut().passed;
         kept.fds.extend(passed.fds);
         kept.is_cut |= passed.is_cut;
-    }
-}
-
-impl fmt::Debug for Stream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stream")
-            .field("fd", &self.fd)
-            .field("kind", &self.kind)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The direction of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::op) enum Direction {
-    In,
-    Out,
-}
-
-/// The right to receive from a stream, or to send on it, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    stream: Rc<Stream>,
-    direction: Direction,
-    position: Position,
-}
-
-impl Permit {
-    #[inline]
-    pub(in crate::op) fn new(stream: Rc<Stream>, direction: Direction) -> Permit {
-        Permit {
-            stream,
-            direction,
-            position: Position::Outside,
-        }
-    }
-
-    #[inline]
-    pub(super) fn stream(&self) -> &Stream {
-        &self.stream
-    }
-
-    /// Moves the right to a new permit; `self` is left without it.
-    pub(super) fn take(&mut self) -> Permit {
-        let outside = Permit::new(self.stream.clone(), self.direction);
-        mem::replace(self, outside)
-    }
-
-    /// Returns why an operation with this permit must not be started now, or `None` if it may be.
-    #[inline]
-    pub(super) fn prepare(&mut self, waker: &Waker) -> Option<Readiness> {
-        let lock = self.stream.lock(self.direction);
-        lock.prepare(&mut self.position, waker)
-    }
-
-    /// Returns whether it is this permit's turn. If not, `waker` is woken to ask again.
-    #[inline]
-    pub(super) fn enter(&mut self, waker: &Waker) -> bool {
-        let lock = self.stream.lock(self.direction);
-        lock.enter(&mut self.position, waker)
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.stream.lock(self.direction).leave(self.position);
     }
 }

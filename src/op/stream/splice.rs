@@ -1,7 +1,8 @@
 //! Moving bytes through a pipe without copying them to user space: `splice(2)`.
 
-use super::shared::{Direction, Permit};
+use super::shared::StreamPermit;
 use crate::buf::BYTES_MAX;
+use crate::op::fd::Lane;
 use crate::op::operation::operation;
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
@@ -48,54 +49,43 @@ impl Outlet {
 #[derive(Debug)]
 pub(crate) struct Splice {
     from: SharedFd,
-    to: Outlet,
+    to: SharedFd,
     len: usize,
-    permit: Option<Permit>,
+    /// The right to send on the destination, if it is a stream.
+    permit: Option<StreamPermit>,
     /// A value that is kept alive until the kernel is done.
     _held: Rc<dyn fmt::Debug>,
-    /// The pipe belongs to the caller alone: bytes in it have gone nowhere if the operation is no longer awaited.
+    /// The destination is a pipe that belongs to the caller alone: bytes in it have gone nowhere if the operation is no
+    /// longer awaited.
     is_pipe_private: bool,
 }
 
 impl Splice {
-    /// Splices from or into a pipe. `held` is kept until the kernel is done: a worker keeps the pipe locked while it
-    /// waits for the other side, and closing an end of the pipe in that time waits for the lock, blocking the whole
-    /// thread (seen on 6.18).
+    /// Splices from a file at its cursor, or from a pipe. `held` is kept until the kernel is done: a worker keeps the
+    /// pipe locked while it waits for the other side, and closing an end of the pipe in that time waits for the lock,
+    /// blocking the whole thread (seen on 6.18).
     pub(crate) fn new(
         from: &SharedFd,
         to: &Outlet,
         len: usize,
         held: Rc<dyn fmt::Debug>,
+        is_pipe_private: bool,
     ) -> Op<Splice> {
-        Op::new(Splice::build(from, to, len, held))
-    }
-
-    /// Splices from a file at its cursor into a pipe that belongs to the caller alone.
-    pub(crate) fn into_private_pipe(
-        file: &SharedFd,
-        pipe: &SharedFd,
-        len: usize,
-        held: Rc<dyn fmt::Debug>,
-    ) -> Op<Splice> {
-        Op::new(Splice {
-            is_pipe_private: true,
-            ..Splice::build(file, &Outlet::of_file(pipe), len, held)
-        })
-    }
-
-    fn build(from: &SharedFd, to: &Outlet, len: usize, held: Rc<dyn fmt::Debug>) -> Splice {
-        let permit = match &to.0 {
-            Destination::File(_) => None,
-            Destination::Stream(stream) => Some(Permit::new(stream.clone(), Direction::Out)),
+        let (to, permit) = match &to.0 {
+            Destination::File(fd) => (fd, None),
+            Destination::Stream(stream) => {
+                let permit = StreamPermit::new(stream.clone(), Lane::Out);
+                (stream.fd(), Some(permit))
+            }
         };
-        Splice {
+        Op::new(Splice {
             from: from.clone(),
             to: to.clone(),
             len,
             permit,
             _held: held,
-            is_pipe_private: false,
-        }
+            is_pipe_private,
+        })
     }
 }
 
@@ -105,20 +95,15 @@ unsafe impl Operation for Splice {
     const EINTR_HAD_NO_EFFECT: bool = true;
 
     fn prepare(&mut self, waker: &Waker) -> Readiness {
-        let not_yet = self
-            .permit
-            .as_mut()
-            .and_then(|permit| permit.prepare(waker));
+        let permit = self.permit.as_mut();
+        let not_yet = permit.and_then(|permit| permit.prepare(waker));
         not_yet.unwrap_or(Readiness::Start)
     }
 
     fn entry(&mut self) -> Entry {
-        let to = match &self.to.0 {
-            Destination::File(fd) => fd,
-            Destination::Stream(stream) => stream.fd(),
-        };
         // The offset to read at goes in the address field. Minus one, in both places, means the cursor.
-        to.entry(Opcode::SPLICE)
+        self.to
+            .entry(Opcode::SPLICE)
             .splice_from(self.from.as_raw_fd())
             .addr(ptr::without_provenance::<u8>(usize::MAX))
             .offset(u64::MAX)
@@ -126,11 +111,11 @@ unsafe impl Operation for Splice {
     }
 
     fn complete(self, completion: Completion) -> io::Result<usize> {
-        match (completion.result(), &self.to.0) {
-            (Ok(n), _) => Ok(n as usize),
-            (Err(error), Destination::Stream(stream)) => Err(stream.with_context("send to", error)),
-            (Err(error), Destination::File(_)) => Err(error),
-        }
+        let moved = completion.result().map(|n| n as usize);
+        moved.map_err(|error| match &self.permit {
+            Some(permit) => permit.shared().with_context("send to", error),
+            None => error,
+        })
     }
 
     /// What an abandoned splice has delivered is unknown. Bytes left in a pipe that is gone can be read again: the

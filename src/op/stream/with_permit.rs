@@ -1,13 +1,13 @@
 //! A part of a loop over one direction of a stream: no other operation gets in between two parts.
 
-use super::shared::Permit;
+use super::shared::StreamPermit;
 use crate::op::operation::forward_operation;
 use crate::op::{Completion, Op, Operation};
 use std::io;
 
 /// An operation that needs a stream's lock.
 pub(in crate::op) trait HoldsPermit: Operation {
-    fn permit(&mut self) -> &mut Permit;
+    fn permit(&mut self) -> &mut StreamPermit;
 }
 
 /// An operation as a part of a loop: the permit comes back with the result.
@@ -21,7 +21,7 @@ impl<O: HoldsPermit> WithPermit<O> {
 
 // SAFETY: everything is forwarded to the operation, which keeps the promises.
 unsafe impl<O: HoldsPermit> Operation for WithPermit<O> {
-    type Output = (O::Output, Permit);
+    type Output = (O::Output, StreamPermit);
     const NAME: &'static str = O::NAME;
     forward_operation!(0);
 

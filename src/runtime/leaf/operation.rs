@@ -89,15 +89,14 @@ impl Core {
         self.driver.borrow_mut().renew(key, waker, task).0
     }
 
-    /// Abandons an owned operation. Its orphan belongs to the current scope (G1).
-    pub(crate) fn abandon_owned(&self, key: Key, payload: Box<dyn Payload>) {
+    /// Makes an owned operation a leaf of the current scope, before it is abandoned there (G1).
+    pub(crate) fn enlist_orphan(&self, key: Key) {
         if self.driver.borrow().is_in_flight(key) && !self.has_ended() {
             self.context.leaf_ended(Leaf::new(LeafKind::Operation, key));
             let owner = self.owner_of_next_leaf();
             self.driver.borrow_mut().set_owner(key, owner);
             self.enlist(Leaf::new(LeafKind::Operation, key), owner);
         }
-        self.abandon(key, None, payload);
     }
 
     /// Cancels an operation at this deadline if it is still in the kernel. The deadline does not wake the task that
