@@ -8,7 +8,7 @@
 //! - **G4b** An output is taken as the type that the child was spawned with, by the handle that `spawn` made for it.
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
-use super::child_cell::{ChildCell, ErasedChild, Report};
+use super::child_cell::{ChildCell, ErasedChild, FailureReport};
 use crate::runtime::{self, Attribution, Core, QueueLeaf, SavedContext};
 use crate::table::{Key, Leaf, Table};
 use crate::tasks::{NewChild, Origin};
@@ -252,7 +252,7 @@ impl ChildSet {
     pub(super) unsafe fn spawn<'a, F>(
         &self,
         future: F,
-        report: Option<Report<F::Output>>,
+        report: Option<FailureReport<F::Output>>,
         origin: Origin,
     ) -> Spawned<F::Output>
     where

@@ -5,7 +5,7 @@ use super::fault::Hook;
 use super::leaf::ProvidedBuffers;
 use super::pool::{Pool, ThreadShortage};
 use super::scopes::{Context, Mirror, Sleeper, WaitRow};
-use super::shutdown::{Lifecycle, Phase};
+use super::shutdown::{Phase, RuntimeLifecycle};
 use super::task::Ending;
 use super::turn::Turn;
 use crate::driver::Driver;
@@ -39,7 +39,7 @@ pub(crate) struct Core {
     pub(crate) closers: RefCell<WaitQueue<Waker>>,
     pub(super) context: Context,
     pub(crate) turn: Turn,
-    pub(super) lifecycle: Lifecycle,
+    pub(super) lifecycle: RuntimeLifecycle,
     pub(super) pool: Pool,
     pub(crate) provided: ProvidedBuffers,
     pub(crate) thread_shortage: ThreadShortage,
@@ -81,7 +81,7 @@ impl Core {
             waits: RefCell::new(Table::new()),
             closers: RefCell::default(),
             turn: Turn::new(settings.polls_per_turn, settings.time_per_turn),
-            lifecycle: Lifecycle::new(settings.grace, settings.shutdown),
+            lifecycle: RuntimeLifecycle::new(settings.grace, settings.shutdown),
             pool: Pool::new(
                 settings.blocking_threads,
                 &settings.name,

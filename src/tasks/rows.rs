@@ -83,7 +83,7 @@ struct TaskRow {
     /// Polls in which a leaf was rejected while the task was canceled.
     rejections: u8,
     /// The child set that holds it, and its slot there.
-    child_of: Child,
+    child_of: ChildPlace,
     joiner: Option<Waker>,
     /// The owner of the wait of `joiner`.
     join_owner: Owner,
@@ -95,14 +95,14 @@ struct TaskRow {
 
 /// The index of a child's child set, and its slot there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Child {
+struct ChildPlace {
     queue: u32,
     slot: u32,
 }
 
-impl Child {
+impl ChildPlace {
     /// Marks a task of the runtime itself, which is not a child.
-    const NONE: Child = Child {
+    const NONE: ChildPlace = ChildPlace {
         queue: u32::MAX,
         slot: 0,
     };
@@ -213,7 +213,7 @@ impl Tasks {
             cancel_called: false,
             has_scope: false,
             rejections: 0,
-            child_of: Child::NONE,
+            child_of: ChildPlace::NONE,
             joiner: None,
             join_owner: Owner::scope(scope),
             scope,
@@ -281,7 +281,7 @@ impl Tasks {
     /// Returns every task of the runtime itself that has no scope of its own and has not ended.
     pub(crate) fn without_scope(&self) -> Vec<Key> {
         self.rows
-            .keys(&|row| row.child_of == Child::NONE && !row.has_scope && !row.has_ended())
+            .keys(&|row| row.child_of == ChildPlace::NONE && !row.has_scope && !row.has_ended())
     }
 
     /// Whether a join of this task is pending for this owner.
@@ -322,7 +322,7 @@ impl Tasks {
         {
             // A task that has ended is skipped by `next`.
             row.queued = true;
-            if row.child_of == Child::NONE {
+            if row.child_of == ChildPlace::NONE {
                 self.ready.push(key);
             } else {
                 let child = row.child_of;
@@ -345,7 +345,7 @@ impl Tasks {
         loop {
             if let Some((key, row)) = self.rows.at_mut(self.ready.pop()?)
                 && row.queued
-                && row.child_of == Child::NONE
+                && row.child_of == ChildPlace::NONE
                 && row.stage == Stage::Parked
             {
                 row.queued = false;
@@ -527,7 +527,7 @@ impl Tasks {
 
     /// Marks every spawned task to be dropped. Children are dropped with the futures that own them.
     pub(crate) fn abort_all(&mut self) {
-        let keys = self.rows.keys(&|row| row.child_of == Child::NONE);
+        let keys = self.rows.keys(&|row| row.child_of == ChildPlace::NONE);
         for key in keys {
             self.abort(key);
         }
@@ -573,7 +573,7 @@ impl Tasks {
                 Some((key, row)) if name.fits(key) => row.child_of,
                 _ => return false,
             };
-            if child_of == Child::NONE {
+            if child_of == ChildPlace::NONE {
                 return true;
             }
             let above = match self.queues.at(child_of.queue) {
@@ -604,7 +604,7 @@ impl Tasks {
 
     /// Takes the results that handles have not taken, at shutdown. The handles find nothing.
     pub(crate) fn take_ended(&mut self) -> Vec<Unclaimed> {
-        let keys = self.rows.keys(&|row| row.child_of == Child::NONE);
+        let keys = self.rows.keys(&|row| row.child_of == ChildPlace::NONE);
         keys.into_iter()
             .filter_map(|key| self.remove_ended(key))
             .collect()

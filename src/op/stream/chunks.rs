@@ -75,7 +75,7 @@ pub struct Chunks<'a> {
     stream: Rc<Stream>,
     /// The right to receive, or a place in line for it, while no receive holds it.
     permit: Option<StreamPermit>,
-    source: Source,
+    source: ChunkSource,
     /// The receive into an allocation of its own.
     heap_receive: Option<Op<WithPermit<Recv<Vec<u8>>>>>,
     leaf: Waiting,
@@ -87,7 +87,7 @@ pub struct Chunks<'a> {
 }
 
 /// Where chunks are received to: decided when the first one is requested.
-enum Source {
+enum ChunkSource {
     Unknown,
     Heap,
     Provided(Provided),
@@ -107,7 +107,7 @@ impl Chunks<'_> {
         Chunks {
             stream,
             permit: None,
-            source: Source::Unknown,
+            source: ChunkSource::Unknown,
             heap_receive: None,
             leaf: Waiting::default(),
             is_waiting: false,
@@ -191,7 +191,7 @@ impl Chunks<'_> {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        if let Source::Unknown = self.source {
+        if let ChunkSource::Unknown = self.source {
             self.source = source(&self.stream);
         }
         loop {
@@ -231,7 +231,7 @@ impl Chunks<'_> {
     /// Returns the next completion of the receive into provided buffers; `None` if there is no such receive in flight.
     #[inline]
     fn take_arrived(&mut self, context: &Context<'_>) -> Poll<Option<Received>> {
-        let Source::Provided(shared) = &mut self.source else {
+        let ChunkSource::Provided(shared) = &mut self.source else {
             return Poll::Ready(None);
         };
         runtime::with_own(shared.runtime_id, |_| {});
@@ -240,7 +240,7 @@ impl Chunks<'_> {
 
     #[cold]
     fn note_no_buffer(&mut self) {
-        if let Source::Provided(shared) = &mut self.source {
+        if let ChunkSource::Provided(shared) = &mut self.source {
             shared.heap_left = HEAP_CHUNKS;
         }
     }
@@ -261,7 +261,7 @@ impl Chunks<'_> {
                 false => Poll::Pending,
             };
         }
-        if let Source::Provided(shared) = &mut self.source {
+        if let ChunkSource::Provided(shared) = &mut self.source {
             if shared.heap_left == 0 {
                 let receive = RecvMultishot::new(permit, shared.buffers.clone());
                 return Poll::Ready(shared.receive.start(receive).err().map(Err));
@@ -275,7 +275,7 @@ impl Chunks<'_> {
 
     /// Takes the right to receive back from a receive that has ended.
     fn take_permit_back(&mut self) {
-        if let Source::Provided(shared) = &mut self.source
+        if let ChunkSource::Provided(shared) = &mut self.source
             && let Some(ended) = shared.receive.take_ended()
         {
             self.permit = Some(ended.into_permit());
@@ -306,7 +306,7 @@ impl Chunks<'_> {
 
     /// Ends the wait for a chunk.
     fn stop_waiting(&mut self) {
-        if let Source::Provided(shared) = &self.source {
+        if let ChunkSource::Provided(shared) = &self.source {
             shared.receive.stop_awaiting();
         }
         self.leaf.end();
@@ -314,7 +314,7 @@ impl Chunks<'_> {
     }
 }
 
-fn source(stream: &Stream) -> Source {
+fn source(stream: &Stream) -> ChunkSource {
     // Pipes do not support `recv`. (They have no `chunks` method either.)
     let is_socket = stream.kind() != StreamKind::Pipe;
     let shared = runtime::with(|core| {
@@ -322,8 +322,8 @@ fn source(stream: &Stream) -> Source {
         Some((core.runtime_id(), buffers))
     });
     match shared {
-        None => Source::Heap,
-        Some((runtime_id, buffers)) => Source::Provided(Provided {
+        None => ChunkSource::Heap,
+        Some((runtime_id, buffers)) => ChunkSource::Provided(Provided {
             buffers,
             runtime_id,
             receive: OwnedOp::new(),

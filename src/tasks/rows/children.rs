@@ -1,6 +1,6 @@
 //! Tasks that a future polls: the children of a group, of a join, of a race.
 
-use super::{Child, Claim, Origin, Stage, TaskRow, Tasks};
+use super::{ChildPlace, Claim, Origin, Stage, TaskRow, Tasks};
 use crate::table::{Key, Leaf, Owner};
 use crate::tasks::queue::KeyQueue;
 use crate::tasks::waker::wake_id_of;
@@ -71,7 +71,7 @@ impl Tasks {
         child: NewChild,
         origin: Origin,
     ) -> (Key, Option<Waker>) {
-        let child_of = Child {
+        let child_of = ChildPlace {
             queue: queue.index(),
             slot: child.slot,
         };
@@ -249,7 +249,7 @@ impl Tasks {
     /// Queues a woken child, and wakes the future that polls it (K5). A loop, because that future may be part of a child
     /// itself.
     #[inline]
-    pub(super) fn wake_parent(&mut self, key: Key, child: Child) -> Option<Waker> {
+    pub(super) fn wake_parent(&mut self, key: Key, child: ChildPlace) -> Option<Waker> {
         let (_, queue) = self.queues.at_mut(child.queue)?;
         queue.ready.push(key);
         match queue.polled {
@@ -258,7 +258,7 @@ impl Tasks {
         }
     }
 
-    fn wake_above(&mut self, mut child: Child) -> Option<Waker> {
+    fn wake_above(&mut self, mut child: ChildPlace) -> Option<Waker> {
         loop {
             let (_, queue) = self.queues.at_mut(child.queue)?;
             if queue.polled {
@@ -274,7 +274,7 @@ impl Tasks {
                 return None;
             }
             row.queued = true;
-            if row.child_of == Child::NONE {
+            if row.child_of == ChildPlace::NONE {
                 self.ready.push(key);
                 return None;
             }
