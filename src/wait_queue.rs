@@ -106,12 +106,6 @@ impl<T> WaitQueue<T> {
         replaced
     }
 
-    /// Returns the value of a place in line.
-    #[cfg(test)]
-    fn get(&self, ticket: Ticket) -> Option<&T> {
-        self.places.get(ticket.at() as usize)?.value.as_ref()
-    }
-
     /// Takes the value of the first in line: its turn has come.
     #[inline]
     pub(crate) fn take_first(&mut self) -> Option<(Ticket, T)> {
@@ -305,10 +299,11 @@ mod tests {
             assert_eq!(queue.is_empty(), line.is_empty());
             let places = model.has_place.iter().filter(|has| **has).count();
             assert_eq!(queue.places.len(), places);
+            let value = |ticket: Ticket| queue.places[ticket.at() as usize].value.as_ref();
             for (holder, ticket) in tickets.iter().enumerate() {
                 let waits = model.line.iter().find(|(waits, _)| *waits == holder);
                 let expected = waits.map(|(_, value)| value);
-                assert_eq!(ticket.and_then(|ticket| queue.get(ticket)), expected);
+                assert_eq!(ticket.and_then(value), expected);
             }
         }
     }

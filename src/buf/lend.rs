@@ -26,7 +26,6 @@ const BUFFERS_MAX: usize = 1024;
 /// For as long as the value exists, moved or not, or forever if it is forgotten, `addr` returns the same address, from
 /// which the kernel may read `entry_len` bytes or, if `IS_VECTORED`, as many vectors and the bytes that they describe.
 /// Nothing writes them (L1 to L3).
-#[doc(hidden)]
 pub unsafe trait Lend: fmt::Debug + Sized + 'static {
     /// What the caller has passed, and gets back.
     type Bufs;
@@ -69,7 +68,6 @@ pub unsafe trait Lend: fmt::Debug + Sized + 'static {
 /// In addition to the obligations of [`Lend`], for what was made by `room`: the kernel may also write the bytes at
 /// `addr_mut`, which returns the address that `addr` does, or those that the vectors describe; nothing else reads or
 /// writes them (L4, L5).
-#[doc(hidden)]
 pub unsafe trait LendMut: Lend {
     /// Lends the whole capacity.
     fn room(bufs: Self::Bufs) -> Self;
@@ -117,7 +115,6 @@ pub(crate) fn no_room() -> io::Error {
 }
 
 /// A part of one buffer.
-#[doc(hidden)]
 pub struct Part<B> {
     buf: B,
     /// Within the length to be read, within the capacity to be filled. What is before it is initialized.
@@ -228,7 +225,6 @@ impl<B> fmt::Debug for Part<B> {
 }
 
 /// Several buffers, and the array that tells the kernel where they are: an allocation of its own (O2).
-#[doc(hidden)]
 pub struct Vectored<B> {
     bufs: B,
     array: Box<[libc::iovec]>,

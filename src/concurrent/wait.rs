@@ -1,7 +1,7 @@
 //! `wait`: awaits any of many futures, repeatedly.
 
 use super::sub_wakers::SubWakers;
-use crate::runtime::Alarm;
+use crate::runtime::{self, Alarm};
 use crate::sys::Instant;
 use std::collections::VecDeque;
 use std::fmt;
@@ -215,7 +215,7 @@ impl<F: Future + Unpin> Wait<F> {
                 || enough(self)
                 || limit.is_some_and(|limit| {
                     let deadline = deadline.get_or_insert_with(|| Instant::now() + limit);
-                    alarm.poll(*deadline, context.waker())
+                    alarm.poll(&runtime::required(), *deadline, context.waker())
                 });
             match is_over {
                 true => Poll::Ready(self.take_done()),

@@ -30,7 +30,7 @@ pub(crate) type Reporter = fn(&dyn Any) -> Option<String>;
 /// the thread that built it.
 pub(crate) struct Core {
     pub(super) id: u64,
-    pub(super) tasks: SharedTasks,
+    pub(crate) tasks: SharedTasks,
     pub(super) driver: TableCell<Driver<Ring>>,
     pub(super) timers: TableCell<Timers<Sleeper>>,
     pub(super) scopes: TableCell<Scopes<Waker, Mirror>>,
@@ -114,7 +114,7 @@ impl Core {
 
     /// Returns the waker of a task or child, which has nothing to drop.
     #[inline]
-    pub(super) fn waker_of(&self, key: Key) -> Waker {
+    pub(crate) fn waker_of(&self, key: Key) -> Waker {
         waker(self.wake_id(key))
     }
 

@@ -200,7 +200,7 @@ impl Core {
         }
         let ended = self.tasks.borrow_mut().take_ended();
         for unclaimed in ended {
-            self.dispose_of_end(unclaimed);
+            self.dispose_of_end(Some(unclaimed));
         }
     }
 }

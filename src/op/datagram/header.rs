@@ -9,7 +9,6 @@ use std::ptr;
 
 /// The header, its vector and its address: one allocation (O2), and a second one for ancillary data, if there is any.
 /// The kernel reads the header when a receive first runs, and may write it until the last completion.
-#[doc(hidden)]
 pub struct MessageHeader(Box<Parts>);
 
 struct Parts {
@@ -20,7 +19,6 @@ struct Parts {
 }
 
 /// What an operation on a stream has as its header: nothing, or a header.
-#[doc(hidden)]
 pub trait Header: Default + 'static {
     /// Returns the header, if there is one, for what the operation lends: an address and a length.
     fn message(

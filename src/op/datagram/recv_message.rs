@@ -96,12 +96,6 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
             fds: unsafe { header.fds() },
         }
     }
-
-    fn with_context(&self, error: io::Error) -> io::Error {
-        self.permit
-            .shared()
-            .with_context("receive from", None, error)
-    }
 }
 
 impl Datagrams {
@@ -121,10 +115,7 @@ impl Datagrams {
             let room = unsafe { as_room(buf) };
             let socket = SockRef::from(self.fd());
             let received = socket.recv_from_with_flags(room, libc::MSG_DONTWAIT);
-            received.map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => error,
-                _ => self.with_context("receive from", None, error),
-            })?
+            received.map_err(|error| self.recv_failed(error))?
         };
         T::from_message(Message {
             len,
@@ -199,7 +190,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         let full_len = match completion.result() {
             Ok(n) => n as usize,
             Err(error) => {
-                let error = self.with_context(error);
+                let error = self.permit.shared().recv_failed(error);
                 return self.fail(error);
             }
         };
@@ -233,7 +224,9 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             (Some(kept), ..) => kept,
             // SAFETY: the completion is that of a receive, and it is disposed of once.
             (None, Some(header), Ok(n)) => Ok(unsafe { self.datagram(header, n as usize) }),
-            (None, _, Err(error)) if !completion.was_interrupted() => Err(self.with_context(error)),
+            (None, _, Err(error)) if !completion.was_interrupted() => {
+                Err(self.permit.shared().recv_failed(error))
+            }
             (None, ..) => return,
         };
         // A peek leaves the datagram in the socket; descriptors that came with it were copies.

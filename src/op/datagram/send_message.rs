@@ -119,11 +119,6 @@ impl<B: IoBuf> SendMessage<B> {
             .filter(|_| self.permit.lane() == Lane::Unordered)
             .map(MessageHeader::address)
     }
-
-    fn with_context(&self, error: io::Error) -> io::Error {
-        let (len, to) = (self.lent.bytes(), self.address());
-        self.permit.shared().send_failed(len, to.as_ref(), error)
-    }
 }
 
 // SAFETY: the memory is lent by the contract of `Lend`; the header is an allocation of its own. The operation holds the
@@ -165,8 +160,10 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     }
 
     fn complete(self, completion: Completion) -> Self::Output {
-        let sent = completion.result();
-        let sent = sent.map_err(|error| self.with_context(error));
+        let sent = completion.result().map_err(|error| {
+            let (len, to) = (self.lent.bytes(), self.address());
+            self.permit.shared().send_failed(len, to.as_ref(), error)
+        });
         self.lent.give_back(sent)
     }
 
@@ -180,11 +177,8 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         if completion.raw() == -libc::ECONNREFUSED
             && let Err(error) = completion.result()
         {
-            let error = self
-                .permit
-                .shared()
-                .with_context("receive from", None, error);
-            self.permit.shared().keep(Err(error));
+            let socket = self.permit.shared();
+            socket.keep(Err(socket.recv_failed(error)));
         }
     }
 }
@@ -201,10 +195,7 @@ impl Datagrams {
                 socket.send_with_flags(buf, flags)
             }
         };
-        sent.map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => error,
-            _ => self.send_failed(buf.len(), to, error),
-        })
+        sent.map_err(|error| self.send_failed(buf.len(), to, error))
     }
 }
 

@@ -162,7 +162,6 @@ impl<K: Ordered> Permit<K> {
 }
 
 impl<K: Ordered> Drop for Permit<K> {
-    #[inline]
     fn drop(&mut self) {
         self.shared.own.reuse(self.lane, mem::take(&mut self.spare));
         self.shared.lock(self.lane).leave(self.position);

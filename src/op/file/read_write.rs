@@ -14,7 +14,6 @@ pub type Read<B> = FileRead<Part<B>>;
 pub type ReadVectored<B> = FileRead<Vectored<B>>;
 
 /// Reads into what it lends.
-#[doc(hidden)]
 pub struct FileRead<L: LendMut> {
     fd: SharedFd,
     lent: L,
@@ -86,7 +85,6 @@ pub type Write<B> = FileWrite<Part<B>>;
 pub type WriteVectored<B> = FileWrite<Vectored<B>>;
 
 /// Writes what it lends, or as much of it as one call takes.
-#[doc(hidden)]
 pub struct FileWrite<L: Lend> {
     fd: SharedFd,
     lent: L,

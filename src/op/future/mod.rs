@@ -410,7 +410,7 @@ fn try_submit<O: Operation>(
     state: &OpState,
 ) -> Result<Slot, NotSubmitted> {
     runtime::with(|core| {
-        if core.thread_shortage.is_believed() && (state.lacked_thread() || entry.is_of_files()) {
+        if core.thread_shortage.is_short() && (state.lacked_thread() || entry.is_of_files()) {
             return Err((None, waker));
         }
         watch_cursor(operation);

@@ -33,7 +33,6 @@ pub type Recv<B> = StreamRecv<Part<B>>;
 pub type RecvVectored<B> = StreamRecv<Vectored<B>, MessageHeader>;
 
 /// Receives into what it lends.
-#[doc(hidden)]
 pub struct StreamRecv<L: LendMut, H: Header = ()> {
     permit: StreamPermit,
     pub(super) lent: L,
@@ -239,7 +238,7 @@ impl Stream {
             }
             StreamKind::Pipe => self.fd().descriptor().read_now(buf),
         };
-        received.map_err(|error| self.tried("receive from", error))
+        received.map_err(|error| self.with_context("receive from", error))
     }
 }
 

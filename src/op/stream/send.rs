@@ -27,7 +27,6 @@ pub type Send<B> = StreamSend<Part<B>>;
 pub type SendVectored<B> = StreamSend<Vectored<B>, MessageHeader>;
 
 /// Sends what it lends, or as much of it as one call takes.
-#[doc(hidden)]
 pub struct StreamSend<L: Lend, H: Header = ()> {
     permit: StreamPermit,
     pub(super) lent: L,
@@ -129,7 +128,7 @@ impl Stream {
             }
             StreamKind::Pipe => self.fd().descriptor().write_now(buf),
         };
-        sent.map_err(|error| self.tried("send to", error))
+        sent.map_err(|error| self.with_context("send to", error))
     }
 }
 

@@ -4,8 +4,10 @@ use crate::runtime::core::Core;
 use crate::runtime::leaf::CoopBudget;
 use crate::scope::{CancelEffects, ScopeKind};
 use crate::table::{Key, Leaf, Owner, OwnerKind};
-use crate::tasks::WakeId;
+use crate::tasks::{ReadyTask, Task, WakeId};
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
 use std::task::Waker;
 
 /// The task or child that is being polled, or was polled last, and the scope that it polls in.
@@ -89,23 +91,28 @@ pub(crate) struct SavedContext {
 }
 
 impl Core {
-    /// Makes a task or child, which is about to be polled, current, with a full coop budget.
+    /// Makes a task or child, which is about to be polled, current, with a full coop budget. Returns its waker, which has
+    /// nothing to drop.
     #[inline]
-    pub(in crate::runtime) fn enter_task(
-        &self,
-        key: Key,
-        leaf: Option<Leaf>,
-        canceled: bool,
-        has_scope: bool,
-    ) {
+    pub(crate) fn enter_task(&self, ready: &ReadyTask, canceled: bool) -> ManuallyDrop<Waker> {
         let context = &self.context;
-        context.running.set(key);
-        context.leaf.set(leaf);
-        context.owner.set(Owner::task(key));
+        context.running.set(ready.key);
+        context.leaf.set(ready.leaf);
+        context.owner.set(Owner::task(ready.key));
         context.canceled.set(canceled);
         context.fill_coop_budget();
-        if has_scope {
+        if ready.state.has_scope() {
             self.look_again();
+        }
+        ManuallyDrop::new(self.waker_of(ready.key))
+    }
+
+    /// Parks the task or child that was polled and is pending.
+    #[inline]
+    pub(crate) fn park_task(&self, key: Key, task: Option<Pin<Box<dyn Task>>>) {
+        let leaf = self.context.leaf.get();
+        if self.tasks.borrow_mut().park(key, task, leaf) {
+            self.count_yield();
         }
     }
 
@@ -198,7 +205,7 @@ impl Core {
     fn look_again(&self) {
         if let OwnerKind::Task(task) = self.context.owner.get().kind()
             && let Some(task_scope) = self.tasks.borrow().task_scope(task)
-            && task_scope.has_scope
+            && task_scope.state.has_scope()
         {
             self.context.owner.set(Owner::scope(task_scope.scope));
         }
@@ -244,7 +251,8 @@ impl Core {
     pub(super) fn is_task_canceled(&self, task: Key) -> bool {
         let task_scope = self.tasks.borrow().task_scope(task);
         task_scope.is_some_and(|task_scope| {
-            task_scope.cancel_called || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
+            task_scope.state.is_cancel_called()
+                || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
         })
     }
 
@@ -270,7 +278,7 @@ impl Core {
         let key = {
             let mut scopes = self.scopes.borrow_mut();
             let key = scopes.open(task_scope.scope, ScopeKind::Task);
-            if task_scope.cancel_called {
+            if task_scope.state.is_cancel_called() {
                 scopes.cancel(key, None, &mut effects);
             }
             scopes.wake_with(key, self.waker_of(task));

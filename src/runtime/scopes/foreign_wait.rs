@@ -4,7 +4,6 @@ use super::rejections::REJECTIONS_MAX;
 use super::waiting::WaitRow;
 use crate::runtime::core::Core;
 use crate::runtime::fault::Fault;
-use crate::runtime::task::describe;
 use crate::scope::LeafStatus;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
 use crate::tasks::{WakeId, waker};
@@ -27,7 +26,7 @@ impl Core {
             if self.is_busy(at) {
                 return false;
             }
-            if self.tasks.borrow().is_queued(key) {
+            if self.tasks.borrow().is_woken(key) {
                 self.count_self_wake(key);
                 return false;
             }
@@ -45,20 +44,6 @@ impl Core {
         if self_wakes.is_multiple_of(SELF_WAKES_PER_REJECTION) {
             self.tasks.borrow_mut().count_rejections(key, true);
         }
-    }
-
-    /// Whether a scoped future inside a task waits for an operation in its scope. Most canceled futures do, and need no
-    /// further check.
-    pub(crate) fn is_scope_parked(&self, key: Key) -> bool {
-        let leaf = self.scopes.borrow().any_leaf(key);
-        leaf.is_some_and(|leaf| {
-            leaf.kind() == LeafKind::Operation
-                && self.status(leaf, Owner::scope(key)) == LeafStatus::Pending
-        })
-    }
-
-    pub(crate) fn is_scope_busy(&self, key: Key) -> bool {
-        self.is_busy(Owner::scope(key))
     }
 
     /// Whether the future of the current scope has swallowed too many errors. If so, reports that.
@@ -86,12 +71,12 @@ impl Core {
     pub(in crate::runtime) fn describe_task(&self, name: WakeId) -> String {
         let tasks = self.tasks.borrow();
         let origin = tasks.origin_of(name);
-        origin.map_or_else(|| "(unknown)".to_owned(), describe)
+        origin.map_or_else(|| "(unknown)".to_owned(), ToString::to_string)
     }
 
     /// Returns whether the runtime will still complete a leaf of this owner. If that leaf is an orphan, the future that
     /// runs here is woken when the orphan ends.
-    fn is_busy(&self, at: Owner) -> bool {
+    pub(crate) fn is_busy(&self, at: Owner) -> bool {
         let overdue = RefCell::new(Vec::new());
         let status = |leaf: Leaf, owner| {
             let found = self.status(leaf, owner);

@@ -24,7 +24,7 @@ use crate::table::Key;
 use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of};
 use std::any::Any;
 use std::cell::Cell;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Waker};
@@ -188,11 +188,9 @@ impl Core {
         main: PollMain<'_>,
     ) -> bool {
         let here = &self.context;
+        let canceled = turn.state.is_cancel_called() || here.root_canceled.get();
+        let waker = self.enter_task(&turn, canceled);
         let ReadyTask { key, task, .. } = turn;
-        let canceled = turn.cancel_called || here.root_canceled.get();
-        self.enter_task(key, turn.leaf, canceled, turn.has_scope);
-        // A waker of ours has nothing to drop.
-        let waker = ManuallyDrop::new(self.waker_of(key));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
             let rejections = self.rejections();
@@ -206,7 +204,7 @@ impl Core {
             self.leave_task();
             return ready;
         };
-        if turn.aborted {
+        if turn.state.is_aborted() {
             self.drop_aborted(key, task);
             self.leave_task();
             return false;
@@ -221,16 +219,13 @@ impl Core {
         };
         let task = polled.task.take();
         if ready {
-            let Some(task) = task else {
-                unreachable!("only a task ends")
-            };
             self.end_task(key, End::Output(task));
         } else if here.canceled.get() && self.should_drop_canceled(key, rejections) {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
             }
-        } else if self.tasks.borrow_mut().park(key, task, here.leaf.get()) {
-            self.count_yield();
+        } else {
+            self.park_task(key, task);
         }
         self.leave_task();
         false
@@ -241,12 +236,6 @@ impl Core {
     fn drops_main(&self, key: Key, rejections: u64) -> bool {
         self.lifecycle.may_drop_main.get()
             && (self.lifecycle.is_forced() || self.should_drop_canceled(key, rejections))
-    }
-
-    #[inline(never)]
-    fn end_task(&self, key: Key, end: End) {
-        let finished = self.tasks.borrow_mut().finish(key, end);
-        self.settle(finished);
     }
 
     #[cold]
@@ -473,6 +462,12 @@ impl Core {
                 }
             }
         }
+        self.wake_foreign(foreign);
+    }
+
+    /// Wakes a task or child.
+    pub(crate) fn wake_task(&self, task: Key) {
+        let foreign = self.tasks.borrow_mut().wake(self.wake_id(task));
         self.wake_foreign(foreign);
     }
 
