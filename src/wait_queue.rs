@@ -48,7 +48,7 @@ impl Ticket {
 }
 
 #[derive(Debug)]
-struct Entry<T> {
+struct QueuePlace<T> {
     /// `None` once its turn has come.
     value: Option<T>,
     /// The neighbors in line.
@@ -59,7 +59,7 @@ struct Entry<T> {
 /// Values in order of arrival, each of which may leave at any time.
 #[derive(Debug)]
 pub(crate) struct WaitQueue<T> {
-    places: Slab<Entry<T>>,
+    places: Slab<QueuePlace<T>>,
     first: u32,
     last: u32,
 }
@@ -86,7 +86,7 @@ impl<T> WaitQueue<T> {
 
     /// Adds a place at the end of the line.
     pub(crate) fn push(&mut self, value: T) -> Ticket {
-        let at = self.places.insert(Entry {
+        let at = self.places.insert(QueuePlace {
             value: Some(value),
             before: NONE,
             next: NONE,
@@ -145,7 +145,7 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    fn place(&mut self, at: u32) -> &mut Entry<T> {
+    fn place(&mut self, at: u32) -> &mut QueuePlace<T> {
         match self.places.get_mut(at as usize) {
             Some(place) => place,
             None => unreachable!("Q1: a place is there until its holder removes it"),

@@ -6,8 +6,10 @@
     reason = "a test fails if it cannot read a source"
 )]
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Each module of `src/`, its level, and for the lowest levels what it may import. A module imports only from lower
 /// levels.
@@ -503,9 +505,57 @@ fn names_are_current(source: &Source, faults: &mut Vec<String>) {
     }
 }
 
+/// The names of the types and traits that the code declares, with the numbers of the lines. Of type aliases, only those
+/// of modules: an associated type has the name that its trait gives it.
+fn declared(source: &Source) -> impl Iterator<Item = (usize, &str)> {
+    source.code().filter_map(|(number, line)| {
+        let inner = line.trim_start();
+        let item = match inner.strip_prefix("pub(") {
+            Some(rest) => rest.split_once(") ")?.1,
+            None => inner.strip_prefix("pub ").unwrap_or(inner),
+        };
+        let item = item.strip_prefix("unsafe ").unwrap_or(item);
+        let (kind, rest) = item.split_once(' ')?;
+        let declares = match kind {
+            "struct" | "enum" | "trait" | "union" => true,
+            "type" => inner.len() == line.len(),
+            _ => false,
+        };
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+        let name = &rest[..end.unwrap_or(rest.len())];
+        // In a macro, the name may be an argument.
+        (declares && !name.is_empty()).then_some((number, name))
+    })
+}
+
+/// No type or trait has the name of another: a reader who searches for it finds one. There is no exception so far; public
+/// names that std or tokio have in several modules, such as `Sender`, would be one.
+fn names_are_unique(source: &Source, faults: &mut Vec<String>) {
+    static DECLARED: OnceLock<HashMap<String, Vec<String>>> = OnceLock::new();
+    let everywhere = DECLARED.get_or_init(|| {
+        let mut everywhere = HashMap::<_, Vec<_>>::new();
+        for source in sources("src") {
+            for (_, name) in declared(&source) {
+                let paths = everywhere.entry(name.to_owned()).or_default();
+                paths.push(source.path.clone());
+            }
+        }
+        everywhere
+    });
+    for (number, name) in declared(source) {
+        let mut paths = everywhere.get(name).into_iter().flatten();
+        if let Some(other) = paths.find(|path| **path != source.path) {
+            faults.push(format!(
+                "{}:{number}: {name} is also declared in {other}",
+                source.path
+            ));
+        }
+    }
+}
+
 type Rule = fn(&Source, &mut Vec<String>);
 
-const RULES: [Rule; 10] = [
+const RULES: [Rule; 11] = [
     imports_point_down,
     files_start_with_a_comment,
     unsafe_is_where_it_may_be,
@@ -516,6 +566,7 @@ const RULES: [Rule; 10] = [
     users_get_examples,
     names_are_current,
     queues_are_bounded,
+    names_are_unique,
 ];
 
 fn sources(folder: &str) -> Vec<Source> {
@@ -614,7 +665,7 @@ fn tests_skip_only_by_the_macro() {
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    let broken: [(Rule, &str, &str); 25] = [
+    let broken: [(Rule, &str, &str); 26] = [
         (
             users_get_examples,
             "src/fs/file.rs",
@@ -639,6 +690,11 @@ fn a_broken_rule_is_noticed() {
             queues_are_bounded,
             "src/op/nop.rs",
             "struct Requests {\n    waiting: VecDeque<u64>,\n}",
+        ),
+        (
+            names_are_unique,
+            "src/op/nop.rs",
+            "struct Nop;\n\npub(crate) unsafe trait Payload<T> {}\n\n    type Chunk = ();\n",
         ),
         (
             names_are_current,

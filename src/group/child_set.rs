@@ -11,7 +11,7 @@
 //! - **G4c** Nothing is dropped, and no future polled, while the slots are borrowed (R1).
 
 use super::child::ChildHandle;
-use super::child_cell::{ChildCell, ErasedChild, Report};
+use super::child_cell::{ChildCell, ErasedChild, FailureReport};
 use crate::runtime::{self, Attribution, Core, Fault, SavedContext, catch};
 use crate::table::{Key, Leaf};
 use crate::tasks::{Claim, End, NewChild, Origin, Unclaimed};
@@ -205,7 +205,7 @@ impl ChildSet {
     pub(super) unsafe fn spawn<'scope, F>(
         &'scope self,
         future: F,
-        report: Option<Report<F::Output>>,
+        report: Option<FailureReport<F::Output>>,
         origin: Origin,
     ) -> ChildHandle<'scope, F::Output>
     where

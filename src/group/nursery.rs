@@ -5,7 +5,7 @@
 //! a supervised child stays with its handle.
 
 use super::child::ChildHandle;
-use super::child_cell::Report;
+use super::child_cell::FailureReport;
 use super::child_set::{ChildSet, EndKind, Ended, PollEnd};
 use crate::error::{Canceled, Failures, GroupError, is_cancellation};
 use crate::runtime::{self, Alarm, Core, QueueLeaf, catch};
@@ -141,7 +141,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
     pub(super) fn spawn<F>(
         &'scope self,
         future: F,
-        report: Option<Report<F::Output>>,
+        report: Option<FailureReport<F::Output>>,
         origin: Origin,
     ) -> ChildHandle<'scope, F::Output>
     where

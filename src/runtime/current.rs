@@ -32,6 +32,21 @@ struct Known {
 pub(crate) type Local = PhantomData<*const ()>;
 
 /// Panic message for a call from outside a runtime.
+/// Out of line, as `foreign` is: these checks are inlined in many places, in every crate.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn none_current() -> ! {
+    panic!("{NONE_CURRENT}")
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn foreign() -> ! {
+    panic!("{FOREIGN}")
+}
+
 const NONE_CURRENT: &str = "no gimmal runtime is current on this thread: call this from inside a future that \
                             gimmal::run or Runtime::block_on is running, on the thread that runs it";
 
@@ -80,7 +95,10 @@ pub(crate) fn try_with<T>(f: impl FnOnce(&Core) -> T) -> Option<T> {
 #[inline]
 #[track_caller]
 pub(crate) fn with<T>(f: impl FnOnce(&Core) -> T) -> T {
-    try_with(f).expect(NONE_CURRENT)
+    match try_with(f) {
+        Some(output) => output,
+        None => none_current(),
+    }
 }
 
 /// Calls `f` with the current runtime, which must have this ID: the caller holds a key of it (O9).
@@ -92,7 +110,9 @@ pub(crate) fn with<T>(f: impl FnOnce(&Core) -> T) -> T {
 #[track_caller]
 pub(crate) fn with_own<T>(runtime_id: u64, f: impl FnOnce(&Core) -> T) -> T {
     with(|core| {
-        assert!(core.id == runtime_id, "{FOREIGN}");
+        if core.id != runtime_id {
+            foreign();
+        }
         f(core)
     })
 }
@@ -136,7 +156,7 @@ pub(crate) fn guard<T>(what: &'static str, run: impl FnOnce() -> T) -> Option<T>
 /// If no runtime is current.
 #[track_caller]
 pub(crate) fn required() -> Rc<Core> {
-    current().expect(NONE_CURRENT)
+    current().unwrap_or_else(|| none_current())
 }
 
 /// Returns the current runtime, to hold while user code runs. It must have this ID (O9).

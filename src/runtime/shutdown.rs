@@ -37,7 +37,7 @@ pub(super) enum Phase {
 
 /// What ends a runtime, and when.
 #[derive(Debug, Default)]
-pub(super) struct Lifecycle {
+pub(super) struct RuntimeLifecycle {
     pub(super) phase: Cell<Phase>,
     /// The task-table row of the future that `block_on` holds.
     pub(super) main: Cell<Option<Key>>,
@@ -51,12 +51,12 @@ pub(super) struct Lifecycle {
     timeout: Duration,
 }
 
-impl Lifecycle {
-    pub(super) fn new(grace: Duration, timeout: Duration) -> Lifecycle {
-        Lifecycle {
+impl RuntimeLifecycle {
+    pub(super) fn new(grace: Duration, timeout: Duration) -> RuntimeLifecycle {
+        RuntimeLifecycle {
             grace,
             timeout,
-            ..Lifecycle::default()
+            ..RuntimeLifecycle::default()
         }
     }
 

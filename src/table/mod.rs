@@ -12,10 +12,12 @@
 
 #![forbid(unsafe_code)]
 
+mod cell;
 mod key;
 mod leaf;
 mod rows;
 
+pub(crate) use cell::TableCell;
 pub(crate) use key::Key;
 pub(crate) use leaf::{Leaf, LeafKind, Owner, OwnerKind};
 pub(crate) use rows::{Excess, Table};

@@ -419,7 +419,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
     }
 
     /// Returns the keys of the rows for which `is_wanted` returns true.
-    pub(crate) fn keys(&self, is_wanted: impl Fn(&T) -> bool) -> Vec<Key> {
+    pub(crate) fn keys(&self, is_wanted: &dyn Fn(&T) -> bool) -> Vec<Key> {
         let wanted = self.iter().filter(|(_, row)| is_wanted(row));
         wanted.map(|(key, _)| key).collect()
     }

@@ -264,7 +264,7 @@ impl Tasks {
     /// Returns every task of the runtime itself, ended or not, whose state `is_wanted`.
     fn own(&self, is_wanted: impl Fn(TaskState) -> bool) -> Vec<Key> {
         self.rows
-            .keys(|row| row.child_of == ChildOf::NONE && is_wanted(row.state))
+            .keys(&|row| row.child_of == ChildOf::NONE && is_wanted(row.state))
     }
 
     /// Whether a join of this task is pending for this owner.
@@ -318,7 +318,7 @@ impl Tasks {
 
     /// Wakes every task. Returns foreign wakers, for the caller to wake outside the borrow.
     pub(crate) fn wake_everyone(&mut self) -> Vec<Waker> {
-        let keys = self.rows.keys(|_| true).into_iter();
+        let keys = self.rows.keys(&|_| true).into_iter();
         keys.filter_map(|key| self.wake(self.name(key))).collect()
     }
 

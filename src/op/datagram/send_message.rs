@@ -27,12 +27,12 @@ pub struct SendMessage<B: IoBuf> {
     lent: Part<B>,
     /// It must wait before it is submitted: for its address, or for room, if there was none.
     must_wait: bool,
-    wait: Option<Wait>,
+    wait: Option<SendWait>,
 }
 
 /// The wait until a datagram can be sent, which also returns the address if that had to be looked up. On the heap,
 /// because most sends do not need it.
-type Wait = Pin<Box<dyn Future<Output = io::Result<Option<SockAddr>>>>>;
+type SendWait = Pin<Box<dyn Future<Output = io::Result<Option<SockAddr>>>>>;
 
 impl<B: IoBuf> SendMessage<B> {
     /// Sends the bytes that the buffer holds, to that address or to the connected peer.

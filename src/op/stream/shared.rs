@@ -211,9 +211,8 @@ impl Stream {
     pub(crate) fn give_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             let kept = &mut self.own.kept.borrow_mut().bytes;
-            kept.extend(bytes);
-            // Usually none are kept, so nothing is rotated.
-            kept.rotate_right(bytes.len());
+            let mut behind = mem::replace(kept, VecDeque::from(bytes.to_vec()));
+            kept.append(&mut behind);
             self.set_kept(true);
         }
     }

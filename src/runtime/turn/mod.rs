@@ -383,9 +383,7 @@ impl Core {
 
     /// Whether no table is borrowed. If one is, the kernel is entered at the end of the turn instead.
     fn is_free(&self) -> bool {
-        self.driver.try_borrow_mut().is_ok()
-            && self.tasks.try_borrow_mut().is_ok()
-            && self.scopes.try_borrow_mut().is_ok()
+        self.driver.is_free() && self.tasks.is_free() && self.scopes.is_free()
     }
 
     /// Ends orphans now and releases what they hold, so that a descriptor that was dropped with operations in flight is
