@@ -48,7 +48,7 @@ impl Ticket {
 }
 
 #[derive(Debug)]
-struct Entry<T> {
+struct QueuePlace<T> {
     /// `None` once its turn has come.
     value: Option<T>,
     /// The neighbors in line.
@@ -59,7 +59,7 @@ struct Entry<T> {
 /// Values in order of arrival, each of which may leave at any time.
 #[derive(Debug)]
 pub(crate) struct WaitQueue<T> {
-    places: Slab<Entry<T>>,
+    places: Slab<QueuePlace<T>>,
     first: u32,
     last: u32,
 }
@@ -86,7 +86,7 @@ impl<T> WaitQueue<T> {
 
     /// Adds a place at the end of the line.
     pub(crate) fn push(&mut self, value: T) -> Ticket {
-        let at = self.places.insert(Entry {
+        let at = self.places.insert(QueuePlace {
             value: Some(value),
             before: NONE,
             next: NONE,
@@ -104,12 +104,6 @@ impl<T> WaitQueue<T> {
             self.link_last(ticket.at());
         }
         replaced
-    }
-
-    /// Returns the value of a place in line.
-    #[cfg(test)]
-    fn get(&self, ticket: Ticket) -> Option<&T> {
-        self.places.get(ticket.at() as usize)?.value.as_ref()
     }
 
     /// Takes the value of the first in line: its turn has come.
@@ -151,7 +145,7 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    fn place(&mut self, at: u32) -> &mut Entry<T> {
+    fn place(&mut self, at: u32) -> &mut QueuePlace<T> {
         match self.places.get_mut(at as usize) {
             Some(place) => place,
             None => unreachable!("Q1: a place is there until its holder removes it"),
@@ -305,10 +299,11 @@ mod tests {
             assert_eq!(queue.is_empty(), line.is_empty());
             let places = model.has_place.iter().filter(|has| **has).count();
             assert_eq!(queue.places.len(), places);
+            let value = |ticket: Ticket| queue.places[ticket.at() as usize].value.as_ref();
             for (holder, ticket) in tickets.iter().enumerate() {
                 let waits = model.line.iter().find(|(waits, _)| *waits == holder);
                 let expected = waits.map(|(_, value)| value);
-                assert_eq!(ticket.and_then(|ticket| queue.get(ticket)), expected);
+                assert_eq!(ticket.and_then(value), expected);
             }
         }
     }

@@ -26,12 +26,17 @@ const BUFFERS_MAX: usize = 1024;
 /// For as long as the value exists, moved or not, or forever if it is forgotten, `addr` returns the same address, from
 /// which the kernel may read `entry_len` bytes or, if `IS_VECTORED`, as many vectors and the bytes that they describe.
 /// Nothing writes them (L1 to L3).
-#[doc(hidden)]
 pub unsafe trait Lend: fmt::Debug + Sized + 'static {
     /// What the caller has passed, and gets back.
     type Bufs;
 
     const IS_VECTORED: bool;
+
+    /// Returns the former for one buffer, the latter for several.
+    #[inline]
+    fn either<T>(part: T, vectored: T) -> T {
+        if Self::IS_VECTORED { vectored } else { part }
+    }
 
     /// Lends all the bytes that the buffers contain.
     fn contents(bufs: Self::Bufs) -> Self;
@@ -69,25 +74,24 @@ pub unsafe trait Lend: fmt::Debug + Sized + 'static {
 /// In addition to the obligations of [`Lend`], for what was made by `room`: the kernel may also write the bytes at
 /// `addr_mut`, which returns the address that `addr` does, or those that the vectors describe; nothing else reads or
 /// writes them (L4, L5).
-#[doc(hidden)]
 pub unsafe trait LendMut: Lend {
     /// Lends the whole capacity.
     fn room(bufs: Self::Bufs) -> Self;
 
     fn addr_mut(&mut self) -> *mut u8;
 
-    /// Gives the buffers back: filled with this number of bytes, or unchanged with the error.
+    /// Sets the lengths of the buffers, which have been filled with this number of bytes.
     ///
     /// # Safety
     ///
     /// That many of the lent bytes have been written, from the start and each buffer to its capacity before the next.
-    unsafe fn give_back_filled(self, filled: io::Result<u32>) -> BufResult<usize, Self::Bufs>;
+    unsafe fn set_filled(&mut self, n: usize);
 
     /// Returns what has been received: the first `n` of the lent bytes, after those that precede them in the buffer.
     ///
     /// # Safety
     ///
-    /// As for [`give_back_filled`](LendMut::give_back_filled).
+    /// As for [`set_filled`](LendMut::set_filled).
     unsafe fn received(&self, n: usize) -> Cow<'_, [u8]>;
 
     /// Returns the lent memory, piece by piece.
@@ -117,7 +121,6 @@ pub(crate) fn no_room() -> io::Error {
 }
 
 /// A part of one buffer.
-#[doc(hidden)]
 pub struct Part<B> {
     buf: B,
     /// Within the length to be read, within the capacity to be filled. What is before it is initialized.
@@ -197,14 +200,10 @@ unsafe impl<B: IoBufMut> LendMut for Part<B> {
     }
 
     #[inline]
-    unsafe fn give_back_filled(mut self, filled: io::Result<u32>) -> BufResult<usize, B> {
-        if let Ok(n) = filled {
-            let n = n as usize;
-            assert!(n <= self.part.len(), "the kernel read more than was lent");
-            // SAFETY: what is before the part is initialized, and by the caller's promise `n` bytes from its start are.
-            unsafe { self.buf.set_io_len(self.part.start + n) };
-        }
-        self.give_back(filled)
+    unsafe fn set_filled(&mut self, n: usize) {
+        assert!(n <= self.part.len(), "the kernel read more than was lent");
+        // SAFETY: what is before the part is initialized, and by the caller's promise `n` bytes from its start are.
+        unsafe { self.buf.set_io_len(self.part.start + n) };
     }
 
     unsafe fn received(&self, n: usize) -> Cow<'_, [u8]> {
@@ -228,7 +227,6 @@ impl<B> fmt::Debug for Part<B> {
 }
 
 /// Several buffers, and the array that tells the kernel where they are: an allocation of its own (O2).
-#[doc(hidden)]
 pub struct Vectored<B> {
     bufs: B,
     array: Box<[libc::iovec]>,
@@ -299,12 +297,9 @@ unsafe impl<B: IoBufsMut> LendMut for Vectored<B> {
         self.array.as_mut_ptr().cast()
     }
 
-    unsafe fn give_back_filled(mut self, filled: io::Result<u32>) -> BufResult<usize, B> {
-        if let Ok(n) = filled {
-            // SAFETY: the caller promises that `n` bytes were written, in order, each buffer to its capacity.
-            unsafe { self.bufs.set_lens(n as usize) };
-        }
-        self.give_back(filled)
+    unsafe fn set_filled(&mut self, n: usize) {
+        // SAFETY: the caller promises that `n` bytes were written, in order, each buffer to its capacity.
+        unsafe { self.bufs.set_lens(n) };
     }
 
     unsafe fn received(&self, n: usize) -> Cow<'_, [u8]> {

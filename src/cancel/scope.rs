@@ -65,10 +65,8 @@ struct ScopeState {
     /// The runtime's ID and the scope's row, while its future runs.
     row: Cell<Option<(u64, Key)>>,
     entered: Cell<bool>,
-    /// Whether its future has ended or was dropped: nothing cancels the scope any more.
-    left: Cell<bool>,
-    /// Whether it was canceled, from anywhere, when it was left.
-    left_canceled: Cell<bool>,
+    /// Once its future has ended or was dropped: whether it was canceled then, from anywhere. Nothing cancels it any more.
+    left: Cell<Option<bool>>,
     caught: Cell<bool>,
 }
 
@@ -151,7 +149,7 @@ impl ScopeState {
     /// Cancels the scope if its deadline has passed, whether or not its timer has fired.
     fn look_at_clock(&self) {
         if let Some(deadline) = self.deadline.get()
-            && !self.left.get()
+            && self.left.get().is_none()
             && Instant::now() >= deadline
         {
             self.deadline.set(None);
@@ -302,7 +300,7 @@ impl Scope {
         let shared = &self.shared;
         shared.look_at_clock();
         shared.was_canceled()
-            || shared.left_canceled.get()
+            || shared.left.get() == Some(true)
             || shared.with_row(Core::is_scope_over) == Some(true)
     }
 
@@ -342,7 +340,7 @@ impl Scope {
             // The scope's future sets or moves its timer.
             core.wake_scope(key);
         });
-        if let (None, Some(remote), false) = (in_row, shared.remote.get(), shared.left.get()) {
+        if let (None, Some(remote), None) = (in_row, shared.remote.get(), shared.left.get()) {
             remote.foresee(deadline);
         }
     }
@@ -363,8 +361,8 @@ impl Scope {
                 }),
             };
             match shared.left.get() {
-                true => remote.settle(shared.left_canceled.get()),
-                false => remote.foresee(shared.deadline.get()),
+                Some(canceled) => remote.settle(canceled),
+                None => remote.foresee(shared.deadline.get()),
             }
             shared.show(&remote);
             Arc::new(remote)
@@ -532,8 +530,9 @@ impl RunState {
         // From now on, a cancel finds no row.
         if let Some(open) = self.shared.row.take() {
             self.leave_open(open);
+        } else if self.shared.left.get().is_none() {
+            self.shared.left.set(Some(false));
         }
-        self.shared.left.set(true);
     }
 
     fn leave_open(&mut self, (runtime_id, key): (u64, Key)) {
@@ -541,7 +540,7 @@ impl RunState {
         shared.look_at_clock();
         let is_over = || runtime::reach(runtime_id).is_some_and(|core| core.is_scope_over(key));
         let canceled = shared.was_canceled() || is_over();
-        shared.left_canceled.set(canceled);
+        shared.left.set(Some(canceled));
         let caught = self.scoped.close();
         shared.caught.set(shared.caught.get() | caught);
         if let Some(remote) = shared.remote.get() {

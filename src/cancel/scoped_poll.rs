@@ -1,12 +1,12 @@
 //! The scope of one future: opened at the future's first poll, entered for each poll, closed when the future has ended.
 
 use super::wake_probe::WakeProbe;
-use crate::runtime::{self, Before, Core, Local};
+use crate::runtime::{self, Alarm, Before, Core, Local};
 use crate::scope::ScopeKind;
 use crate::sys::Instant;
-use crate::table::Key;
-use crate::tasks::copy_waker;
+use crate::table::{Key, Owner};
 use std::marker::PhantomData;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -20,9 +20,11 @@ pub(crate) struct ScopedPoll {
     open: Option<(u64, Key)>,
     due: Due,
     /// The timer of the deadline, until that has passed.
-    alarm: Option<Key>,
+    alarm: Alarm,
     /// Set once the scope is canceled and nothing of this runtime is awaited in it.
     probe: Option<Arc<WakeProbe>>,
+    /// Whether it decides to drop the future, once canceled.
+    decides: bool,
     /// The number of consecutive polls in which the future woke itself and waited for nothing of this runtime.
     self_wakes: u32,
     /// Polls in which a leaf was rejected while the scope was canceled.
@@ -56,22 +58,30 @@ impl Drop for Inside<'_> {
 
 impl ScopedPoll {
     /// Creates a scope without a deadline.
-    pub(crate) const fn new(kind: ScopeKind) -> ScopedPoll {
+    pub(crate) fn new(kind: ScopeKind) -> ScopedPoll {
         ScopedPoll {
             kind,
             open: None,
             due: Due::Never,
-            alarm: None,
+            alarm: Alarm::default(),
             probe: None,
+            decides: true,
             self_wakes: 0,
             rejections: 0,
             _local: PhantomData,
         }
     }
 
+    /// Creates a scope that leaves the decision to drop its future to the scopes around, until it is canceled itself.
+    pub(crate) fn deferring() -> ScopedPoll {
+        let mut scoped = ScopedPoll::new(ScopeKind::Plain);
+        scoped.decides = false;
+        scoped
+    }
+
     /// Moves the deadline, which may be in the past. Takes effect when the future is next polled.
     pub(crate) fn set_due(&mut self, due: Due) {
-        self.release_alarm();
+        self.alarm = Alarm::default();
         self.due = due;
     }
 
@@ -110,52 +120,29 @@ impl ScopedPoll {
                 future.poll(&mut Context::from_waker(&waker))
             }
         };
-        let was_rejected = self.count_rejections(&core, before);
-        match polled {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending if !core.is_canceled() => Poll::Pending,
-            Poll::Pending => self.poll_canceled(&core, key, was_rejected, context.waker()),
-        }
-    }
-
-    /// Polls a future in its scope, but leaves the decision to drop it to the scopes around: this scope has not itself
-    /// been canceled yet.
-    pub(crate) fn poll_through<F: Future>(
-        &mut self,
-        future: Pin<&mut F>,
-        context: &mut Context<'_>,
-    ) -> Poll<F::Output> {
-        debug_assert!(self.due == Due::Never);
-        let (runtime_id, key) = self.open();
-        let core = runtime::hold_own(runtime_id);
-        let _inside = Inside {
-            core: &core,
-            before: core.enter_scope(key, context.waker()),
-        };
-        let before = core.rejections();
-        let polled = future.poll(context);
-        self.count_rejections(&core, before);
-        polled
-    }
-
-    /// Counts a poll in which a leaf was rejected. Returns whether this was one.
-    #[inline]
-    fn count_rejections(&mut self, core: &Core, before: u64) -> bool {
         let was_rejected = core.rejections() != before;
-        if was_rejected {
-            match core.is_canceled() {
-                true => self.rejections = self.rejections.saturating_add(1),
-                false => core.forget_rejections(before),
+        if !core.is_canceled() {
+            if was_rejected {
+                core.forget_rejections(before);
             }
+            return polled.map(Some);
         }
-        was_rejected
+        self.rejections = self.rejections.saturating_add(u32::from(was_rejected));
+        match polled {
+            Poll::Pending if self.decides => {
+                self.poll_canceled(&core, key, was_rejected, context.waker())
+            }
+            polled => polled.map(Some),
+        }
     }
 
-    /// Cancels the scope. The future must be polled after that.
+    /// Cancels a scope that was deferring. The future must be polled after that.
     pub(crate) fn cancel(&mut self) {
-        let (runtime_id, key) = self.open();
-        if let Some(core) = runtime::reach(runtime_id) {
-            core.cancel_scope(key);
+        if !mem::replace(&mut self.decides, true) {
+            let (runtime_id, key) = self.open();
+            if let Some(core) = runtime::reach(runtime_id) {
+                core.cancel_scope(key);
+            }
         }
     }
 
@@ -170,7 +157,7 @@ impl ScopedPoll {
     ) -> Poll<Option<T>> {
         if !core.is_spent(self.rejections) {
             // A rejected leaf has woken its task.
-            if was_rejected || core.is_scope_parked(key) || core.is_scope_busy(key) {
+            if was_rejected || core.is_busy(Owner::scope(key)) {
                 self.self_wakes = 0;
                 return Poll::Pending;
             }
@@ -198,27 +185,20 @@ impl ScopedPoll {
     /// Returns the runtime's ID and the scope's row. Opens the scope below the current one, if it is not open.
     #[inline]
     pub(crate) fn open(&mut self) -> (u64, Key) {
-        match self.open {
-            Some(open) => open,
-            None => self.open_now(),
-        }
-    }
-
-    fn open_now(&mut self) -> (u64, Key) {
-        let open = runtime::with(|core| (core.runtime_id(), core.open_scope(self.kind)));
-        self.open = Some(open);
-        open
+        let kind = self.kind;
+        let open = || runtime::with(|core| (core.runtime_id(), core.open_scope(kind)));
+        *self.open.get_or_insert_with(open)
     }
 
     fn look_at_deadline(&mut self, core: &Core, key: Key, waker: &Waker) {
-        if let Some(alarm) = self.alarm {
-            return match core.poll_alarm(alarm, copy_waker(waker)) {
-                Err(replaced) => runtime::drop_waker(Some(replaced)),
-                Ok(()) => {
-                    self.set_due(Due::Never);
-                    core.cancel_scope(key);
-                }
-            };
+        if let Due::At(deadline) = self.due
+            && self.alarm.is_armed()
+        {
+            if self.alarm.poll(core, deadline, waker) {
+                self.set_due(Due::Never);
+                core.cancel_scope(key);
+            }
+            return;
         }
         let now = core.now();
         let deadline = match self.due {
@@ -232,17 +212,7 @@ impl ScopedPoll {
         } else {
             self.due = Due::At(deadline);
             core.limit_scope(key, Some(deadline));
-            self.alarm = Some(core.arm_alarm(deadline, copy_waker(waker)));
-        }
-    }
-
-    #[inline]
-    fn release_alarm(&mut self) {
-        if let Some(alarm) = self.alarm.take()
-            && let Some((runtime_id, _)) = self.open
-            && let Some(core) = runtime::reach(runtime_id)
-        {
-            runtime::drop_waker(core.release_timer(alarm));
+            self.alarm.poll(core, deadline, waker);
         }
     }
 
@@ -254,7 +224,7 @@ impl ScopedPoll {
     }
 
     fn close_open(&mut self) -> bool {
-        self.release_alarm();
+        self.alarm = Alarm::default();
         let Some((runtime_id, key)) = self.open.take() else {
             return false;
         };

@@ -2,7 +2,6 @@
 
 use super::branches::{AGAIN, Branch, Branches, List};
 use crate::cancel::ScopedPoll;
-use crate::scope::ScopeKind;
 use pin_project_lite::pin_project;
 use std::fmt;
 use std::panic::Location;
@@ -100,7 +99,6 @@ pin_project! {
         future: Option<F>,
         output: Option<F::Output>,
         scoped: ScopedPoll,
-        lost: bool,
     }
 }
 
@@ -109,8 +107,7 @@ impl<F: Future> Racer<F> {
         Racer {
             future: Some(future),
             output: None,
-            scoped: ScopedPoll::new(ScopeKind::Plain),
-            lost: false,
+            scoped: ScopedPoll::deferring(),
         }
     }
 }
@@ -129,14 +126,10 @@ impl<F: Future> Branch<usize> for Racer<F> {
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             return true;
         };
-        if winner.is_some() && !std::mem::replace(this.lost, true) {
+        if winner.is_some() {
             this.scoped.cancel();
         }
-        let polled = match *this.lost {
-            false => this.scoped.poll_through(future, context).map(Some),
-            true => this.scoped.poll(future, context),
-        };
-        let Poll::Ready(output) = polled else {
+        let Poll::Ready(output) = this.scoped.poll(future, context) else {
             return false;
         };
         *this.output = output;

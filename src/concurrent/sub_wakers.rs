@@ -6,10 +6,11 @@
 
 use crate::runtime::{self, Core, Local};
 use crate::table::Key;
+use crate::tasks::Origin;
 use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::panic::Location;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 /// Polls the future at an index. Ready once that has ended, with `Break` if the others must not be polled now.
 type PollAt<'a> = dyn FnMut(usize, &mut Context<'_>) -> Poll<ControlFlow<()>> + 'a;
@@ -38,21 +39,6 @@ struct SubWaker {
     rejections: u32,
 }
 
-/// A guard: while it exists, the future that owns the wake IDs is being polled.
-struct Begun<'a> {
-    core: &'a Core,
-    children: Key,
-    waker: &'a Waker,
-}
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        if self.core.end_children(self.children) {
-            self.waker.wake_by_ref();
-        }
-    }
-}
-
 impl SubWakers {
     /// Wake IDs for `count` futures that were passed in at `location`. The first poll polls all of them.
     pub(super) fn new(count: usize, location: &'static Location<'static>) -> SubWakers {
@@ -75,9 +61,14 @@ impl SubWakers {
 
     fn open(&mut self) -> (u64, Key) {
         runtime::with(|core| {
-            let children = core.open_ready_queue();
+            let mut tasks = core.tasks.borrow_mut();
+            let children = tasks.open_child_set();
+            let origin = Origin {
+                name: None,
+                location: self.location,
+            };
             for (slot, row) in self.rows.iter_mut().enumerate() {
-                row.name = Some(core.insert_sub_waker(children, slot as u32, self.location));
+                row.name = Some(tasks.insert_sub_waker(children, slot as u32, origin.clone()));
             }
             *self.open.insert((core.runtime_id(), children))
         })
@@ -88,28 +79,22 @@ impl SubWakers {
     pub(super) fn poll(&mut self, context: &mut Context<'_>, poll_at: &mut PollAt<'_>) {
         let (runtime_id, children) = self.open.unwrap_or_else(|| self.open());
         let core = runtime::hold_own(runtime_id);
-        let waker = context.waker();
-        core.begin_children(children, waker);
-        let _begun = Begun {
-            core: &core,
-            children,
-            waker,
-        };
+        let _polling = core.poll_children(children, context.waker());
         let scope = core.current_scope();
         if std::mem::replace(&mut self.scope, scope) != scope {
             // What they await is registered in the new scope (C12).
             self.wake_all();
         }
         let mut any = false;
-        while core.has_ready_child(children) {
+        while core.tasks.borrow().has_ready_child(children) {
             if !core.may_poll() && (any || !self.yielded) {
                 self.yielded = !any;
                 return;
             }
-            let Some(index) = core.next_sub_waker(children) else {
+            let Some(index) = core.tasks.borrow_mut().next_sub_waker(children) else {
                 return;
             };
-            core.count_poll();
+            core.turn.budget.count_poll();
             any = true;
             self.yielded = false;
             if self.poll_one(&core, index as usize, poll_at).is_break() {
@@ -124,7 +109,7 @@ impl SubWakers {
             && let Some(core) = runtime::reach(runtime_id)
         {
             for name in self.rows.iter().filter_map(|row| row.name) {
-                core.wake_child(name);
+                core.wake_task(name);
             }
         }
     }
@@ -149,7 +134,7 @@ impl SubWakers {
             return ControlFlow::Continue(());
         };
         row.name = None;
-        core.remove_sub_waker(name);
+        core.tasks.borrow_mut().remove_sub_waker(name);
         flow
     }
 }
@@ -159,10 +144,13 @@ impl Drop for SubWakers {
         if let Some((runtime_id, children)) = self.open
             && let Some(core) = runtime::reach(runtime_id)
         {
+            let mut tasks = core.tasks.borrow_mut();
             for name in self.rows.iter().filter_map(|row| row.name) {
-                core.remove_sub_waker(name);
+                tasks.remove_sub_waker(name);
             }
-            core.close_ready_queue(children);
+            let waker = tasks.close_child_set(children);
+            drop(tasks);
+            runtime::drop_waker(waker);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use super::branches::{AGAIN, Branch, Branches, List};
 use crate::cancel::ScopedPoll;
-use crate::scope::ScopeKind;
 use crate::tasks::TaskCell;
 use pin_project_lite::pin_project;
 use std::fmt;
@@ -125,7 +124,7 @@ impl<B, E> TryJoined<B, E> {
     pub(super) fn new(branches: B) -> TryJoined<B, E> {
         TryJoined {
             branches: Some(branches),
-            scoped: ScopedPoll::new(ScopeKind::Plain),
+            scoped: ScopedPoll::deferring(),
             error: None,
         }
     }
@@ -138,22 +137,17 @@ impl<E, B: Branches<Failed<E>>> Future for TryJoined<B, E> {
         let mut this = self.project();
         let mut branches = this.branches.as_mut().as_pin_mut().expect(AGAIN);
         let (error, scoped) = (this.error, this.scoped);
-        let mut ended = false;
-        if error.is_none() {
+        loop {
+            let had_failed = error.is_some();
             let mut all = poll_fn(|context| branches.as_mut().poll_all(error, context));
-            ended = scoped.poll_through(Pin::new(&mut all), context).is_ready();
-            match ended {
-                true => {}
-                false if error.is_none() => return Poll::Pending,
-                false => scoped.cancel(),
+            // Once it is canceled, futures that wait for something foreign are dropped with `branches`.
+            if scoped.poll(Pin::new(&mut all), context).is_ready() {
+                break;
             }
-        }
-        if !ended {
-            // Futures that wait for something foreign are dropped with `branches`.
-            let mut all = poll_fn(|context| branches.as_mut().poll_all(error, context));
-            if scoped.poll(Pin::new(&mut all), context).is_pending() {
+            if had_failed || error.is_none() {
                 return Poll::Pending;
             }
+            scoped.cancel();
         }
         let result = match error.take() {
             Some(Failed(error)) => Err(error),

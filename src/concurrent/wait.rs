@@ -1,9 +1,8 @@
 //! `wait`: awaits any of many futures, repeatedly.
 
 use super::sub_wakers::SubWakers;
-use crate::runtime::Alarm;
+use crate::runtime::{self, Alarm};
 use crate::sys::Instant;
-use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
 use std::ops::ControlFlow;
@@ -53,7 +52,7 @@ where
     Wait {
         left: futures.len(),
         wakers: SubWakers::new(futures.len(), Location::caller()),
-        done: VecDeque::new(),
+        done: Vec::new(),
         futures,
     }
 }
@@ -84,7 +83,7 @@ pub struct Wait<F: Future> {
     futures: Vec<Option<F>>,
     /// The number of pending futures.
     left: usize,
-    done: VecDeque<(usize, F::Output)>,
+    done: Vec<(usize, F::Output)>,
     wakers: SubWakers,
 }
 
@@ -176,7 +175,7 @@ impl<F: Future + Unpin> Wait<F> {
 
     /// Returns the outputs that are available and have not been returned yet. Does not wait or poll.
     pub fn take_done(&mut self) -> Vec<(usize, F::Output)> {
-        self.done.drain(..).collect()
+        std::mem::take(&mut self.done)
     }
 
     /// Returns the futures that are not ready, with their indexes, to be awaited elsewhere. Outputs that were not
@@ -215,7 +214,7 @@ impl<F: Future + Unpin> Wait<F> {
                 || enough(self)
                 || limit.is_some_and(|limit| {
                     let deadline = deadline.get_or_insert_with(|| Instant::now() + limit);
-                    alarm.poll(*deadline, context.waker())
+                    alarm.poll(&runtime::required(), *deadline, context.waker())
                 });
             match is_over {
                 true => Poll::Ready(self.take_done()),
@@ -234,7 +233,7 @@ impl<F: Future + Unpin> Wait<F> {
                 return Poll::Pending;
             };
             self.futures[index] = None;
-            self.done.push_back((index, output));
+            self.done.push((index, output));
             self.left -= 1;
             Poll::Ready(ControlFlow::Continue(()))
         });

@@ -58,7 +58,7 @@ pub(crate) trait Payload {
     fn dispose(&mut self, completion: Completion);
 }
 
-struct Slot {
+struct OperationRow {
     lifecycle: Lifecycle<Waker, Box<dyn Payload>>,
     kind: &'static str,
     /// The descriptor that it works on.
@@ -150,7 +150,7 @@ pub(crate) struct Driver<P> {
     supported: Supported,
     /// For uses other than requests.
     pub(crate) ring: P,
-    rows: Table<Slot>,
+    rows: Table<OperationRow>,
     in_flight: usize,
     orphans: usize,
     /// Entries that found no room (O7).
@@ -221,7 +221,7 @@ impl<P: Port> Driver<P> {
     /// Submits an operation to the ring. The memory of its entry is in place (O2), and stays (O1).
     #[inline]
     pub(crate) fn submit(&mut self, entry: &Entry, request: Request, waker: Option<Waker>) -> Key {
-        let key = self.rows.insert(Slot {
+        let key = self.rows.insert(OperationRow {
             lifecycle: Lifecycle::new(waker),
             kind: request.kind,
             fd: entry.plain_fd(),
@@ -386,7 +386,7 @@ impl<P: Port> Driver<P> {
     pub(crate) fn cancel_on(&mut self, fd: i32) -> bool {
         let keys = self
             .rows
-            .keys(|row| (row.fd == fd || row.second_fd == fd) && row.lifecycle.is_in_flight());
+            .keys(&|row| (row.fd == fd || row.second_fd == fd) && row.lifecycle.is_in_flight());
         for key in &keys {
             self.ask_cancel(*key);
         }
@@ -396,7 +396,7 @@ impl<P: Port> Driver<P> {
     /// Asks the kernel to stop all operations, and the wake poll (O8). Returns the wakers that waited for them, to be
     /// dropped.
     pub(crate) fn cancel_all(&mut self) -> Vec<Waker> {
-        let keys = self.rows.keys(|_| true);
+        let keys = self.rows.keys(&|_| true);
         let mut wakers = Vec::new();
         for key in keys {
             self.ask_cancel(key);
@@ -676,11 +676,11 @@ impl<P: Port> Driver<P> {
     /// Finds overdue operations: those that may be queued behind one that blocks in a worker. Each is found once.
     #[cold]
     fn look_for_overdue(&mut self, now: Instant, overdue: &mut Vec<Key>) {
-        let is_overdue = |row: &Slot| {
+        let is_overdue = |row: &OperationRow| {
             let due = Instant::from_ns(row.since_ns) + OVERDUE;
             !row.is_looked_at && row.stoppable && row.lifecycle.is_awaited() && due <= now
         };
-        for key in self.rows.keys(is_overdue) {
+        for key in self.rows.keys(&is_overdue) {
             if let Some(row) = self.rows.get_mut(key) {
                 row.is_looked_at = true;
                 // Only paths and files: other operations wait for their peers, not for a thread.
@@ -780,8 +780,8 @@ impl<P> Drop for Driver<P> {
 
 /// Forgets the memory that orphans lent to the kernel, and their rows. A row that a future owns stays: the future keeps
 /// its memory, or forgets it. Returns the kinds of the operations in flight.
-fn leak_owners(rows: &mut Table<Slot>) -> Vec<&'static str> {
-    let keys = rows.keys(|row| row.lifecycle.is_in_flight());
+fn leak_owners(rows: &mut Table<OperationRow>) -> Vec<&'static str> {
+    let keys = rows.keys(&|row| row.lifecycle.is_in_flight());
     let mut kinds = Vec::with_capacity(keys.len());
     for key in keys {
         if let Some(row) = rows.get_mut(key) {
@@ -796,7 +796,7 @@ fn leak_owners(rows: &mut Table<Slot>) -> Vec<&'static str> {
 }
 
 /// Whether an operation is in flight and a future awaits it.
-fn is_awaited(rows: &Table<Slot>, key: Key) -> bool {
+fn is_awaited(rows: &Table<OperationRow>, key: Key) -> bool {
     rows.get(key).is_some_and(|row| row.lifecycle.is_awaited())
 }
 

@@ -141,7 +141,7 @@ impl OpenOptions {
             Ok(flags) => flags,
             Err(error) => return ready_err(with_path(error, "open", path)).await,
         };
-        let fd = OpenAt::path(path, flags, self.mode).await?;
+        let fd = OpenAt::path(path, flags, self.mode, false).await?;
         Ok(File::from_shared(fd))
     }
 

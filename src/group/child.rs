@@ -1,6 +1,6 @@
 //! The handle of a child.
 
-use super::child_set::{ChildResult, ChildSet, Spawned};
+use super::child_set::ChildSet;
 use crate::error::{Canceled, JoinError};
 use crate::runtime::{self, Core, LeafState};
 use crate::table::Key;
@@ -15,8 +15,8 @@ type Invariant<'scope> = &'scope mut &'scope ();
 /// Owns the result of a child whose output is an `O`.
 pub(super) struct ChildHandle<'scope, O> {
     children: &'scope ChildSet,
-    /// The keys of the child's slot and of its task row, until the result is taken.
-    keys: Option<(Key, Key)>,
+    /// The key of the child, until the result is taken.
+    key: Option<Key>,
     /// Whether the group was closed when the child was spawned, and the handle has yet to return that.
     is_late: bool,
     leaf: LeafState,
@@ -26,13 +26,17 @@ pub(super) struct ChildHandle<'scope, O> {
 }
 
 impl<'scope, O> ChildHandle<'scope, O> {
-    /// The handle of a spawned child. `spawned` carries its output type.
+    /// The handle of a spawned child. There is no key if the group was closed.
+    ///
+    /// # Safety
+    ///
+    /// `O` is the output of the future that the child was spawned with (G4b).
     #[inline]
-    pub(super) fn new(children: &'scope ChildSet, spawned: Spawned<O>) -> Self {
+    pub(super) unsafe fn new(children: &'scope ChildSet, key: Option<Key>) -> Self {
         ChildHandle {
             children,
-            keys: spawned.keys,
-            is_late: spawned.keys.is_none(),
+            key,
+            is_late: key.is_none(),
             leaf: LeafState::New,
             _scope: PhantomData,
             _output: PhantomData,
@@ -41,21 +45,22 @@ impl<'scope, O> ChildHandle<'scope, O> {
 
     /// Returns a number that no other child of this group has while this handle exists.
     pub(super) fn id(&self) -> u64 {
-        self.keys.map_or(0, |(slot, _)| slot.to_u64())
+        self.key.map_or(0, Key::to_u64)
     }
 
     pub(super) fn cancel(&self) {
-        if let Some((slot, task)) = self.keys
-            && !self.children.is_finished(slot)
-            && let Some(core) = runtime::reach(self.children.runtime_id())
+        if let Some(key) = self.key
+            && let Some(core) = runtime::reach(self.children.runtime_id)
         {
-            self.children.cancel(&core, slot, task);
+            self.children.cancel(&core, key);
         }
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        self.keys
-            .is_none_or(|(slot, _)| self.children.is_finished(slot))
+        match (self.key, runtime::reach(self.children.runtime_id)) {
+            (Some(key), Some(core)) => core.tasks.borrow().is_finished(key),
+            _ => true,
+        }
     }
 
     /// # Errors
@@ -63,58 +68,48 @@ impl<'scope, O> ChildHandle<'scope, O> {
     /// Why there is no output.
     #[inline]
     pub(super) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<O, JoinError>> {
-        let Some((slot, task)) = self.keys else {
+        let Some(key) = self.key else {
             let is_late = std::mem::take(&mut self.is_late);
             assert!(
                 is_late,
                 "the handle of a child was polled after it had given its end"
             );
-            return Poll::Ready(Err(self.dropped()));
+            return Poll::Ready(Err(self.no_value()));
         };
         let children = self.children;
         // SAFETY: `new` was called with this `O`, which is the output of the spawned future (G4b).
-        let look = |core: &Core| unsafe { children.take::<O>(core, slot) };
-        let wait = |core: &Core, waker, goes_on| core.wait_for_end(task, waker, goes_on);
-        let result = ready!(self.leaf.poll(children.runtime_id(), context, look, wait));
-        let Ok(result) = result else {
+        let look = |core: &Core| unsafe { children.take::<O>(core, key) };
+        let wait = |core: &Core, waker, goes_on| core.wait_for_end(key, waker, goes_on);
+        let Ok(taken) = ready!(self.leaf.poll(children.runtime_id, context, look, wait)) else {
             return Poll::Ready(Err(JoinError::canceled()));
         };
-        self.keys = None;
-        Poll::Ready(match result {
-            ChildResult::Output(output) => Ok(output),
-            ChildResult::Panicked(payload) => Err(JoinError::panicked(payload)),
-            ChildResult::Dropped => Err(self.dropped()),
-        })
+        self.key = None;
+        Poll::Ready(taken.map_err(|panic| match panic {
+            Some(payload) => JoinError::panicked(payload),
+            None => self.no_value(),
+        }))
     }
 
-    /// The error of a child that was dropped.
+    /// Returns the error of a child without a value. If the group is canceled, that is the reason, and an error that
+    /// results from it is secondary (G2).
     #[cold]
-    fn dropped(&self) -> JoinError {
-        match self.attribute_to_group() {
-            true => JoinError::dropped(),
-            false => JoinError::aborted(),
+    fn no_value(&self) -> JoinError {
+        let core = runtime::hold_own(self.children.runtime_id);
+        if core.is_scope_canceled(self.children.scope) {
+            core.attribute_outermost(self.children.scope);
+            JoinError::dropped()
+        } else {
+            JoinError::aborted()
         }
-    }
-
-    /// Called when there is no value. Returns whether the group is canceled. If so, that is the reason, and an error
-    /// that results from it is secondary (G2).
-    #[cold]
-    fn attribute_to_group(&self) -> bool {
-        let core = runtime::hold_own(self.children.runtime_id());
-        let is_canceled = core.is_scope_canceled(self.children.scope());
-        if is_canceled {
-            core.attribute_outermost(self.children.scope());
-        }
-        is_canceled
     }
 }
 
 impl<O> Drop for ChildHandle<'_, O> {
     fn drop(&mut self) {
-        if let Some((slot, _)) = self.keys
-            && let Some(core) = runtime::reach(self.children.runtime_id())
+        if let Some(key) = self.key
+            && let Some(core) = runtime::reach(self.children.runtime_id)
         {
-            self.children.release(&core, slot);
+            self.children.release(&core, key);
         }
     }
 }
@@ -195,7 +190,7 @@ impl<T> Future for Child<'_, T> {
         self.0.poll(context).map(|joined| match joined {
             Ok(Some(value)) => Ok(value),
             Ok(None) => {
-                self.0.attribute_to_group();
+                let _canceled = self.0.no_value();
                 Err(Canceled)
             }
             Err(_) => Err(Canceled),

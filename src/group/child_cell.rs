@@ -7,19 +7,19 @@ use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 /// Describes the failure in an output that nobody takes. The flag is whether the child was cut short.
-pub(super) type Report<T> = fn(&T, bool) -> Option<String>;
+pub(super) type FailureReport<T> = fn(&T, bool) -> Option<String>;
 
 pin_project! {
     /// A child's future, later its output.
     pub(super) struct ChildCell<F: Future> {
         #[pin]
         stored: TaskCell<F>,
-        report: Option<Report<F::Output>>,
+        report: Option<FailureReport<F::Output>>,
     }
 }
 
 impl<F: Future> ChildCell<F> {
-    pub(super) fn new(future: F, report: Option<Report<F::Output>>) -> ChildCell<F> {
+    pub(super) fn new(future: F, report: Option<FailureReport<F::Output>>) -> ChildCell<F> {
         ChildCell {
             stored: TaskCell::new(future),
             report,

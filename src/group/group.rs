@@ -215,7 +215,7 @@ where
         this.future.poll(context).map(|outcome| {
             let value = group.verdict.value_of(outcome.into_result());
             if value.is_none() {
-                group.nursery.children.note_failure();
+                group.nursery.children.failed.set(true);
             }
             value
         })

@@ -5,12 +5,11 @@
 //! a supervised child stays with its handle.
 
 use super::child::ChildHandle;
-use super::child_cell::Report;
-use super::child_set::{ChildSet, EndKind, Ended, NextChild};
+use super::child_cell::FailureReport;
+use super::child_set::{ChildSet, EndKind, Ended, PollEnd};
 use crate::error::{Canceled, Failures, GroupError, is_cancellation};
-use crate::runtime::{self, Core};
+use crate::runtime::{self, Alarm, Core, QueueLeaf, catch};
 use crate::scope::ScopeKind;
-use crate::table::Key;
 use crate::tasks::Origin;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -26,7 +25,7 @@ pub(super) struct Nursery<'scope, 'env: 'scope> {
     pub(super) children: ChildSet,
     drain: Cell<Option<Duration>>,
     /// The timer of the cleanup deadline.
-    alarm: Cell<Option<Key>>,
+    alarm: Cell<Alarm>,
     /// Whether a scope outside the group cut a child short.
     cut_off: Cell<bool>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
@@ -107,15 +106,12 @@ impl Drop for Closing<'_, '_, '_> {
     fn drop(&mut self) {
         let Closing(nursery) = self;
         nursery.children.clear();
-        let panic = nursery.panic.take();
-        if let Some(core) = runtime::reach(nursery.children.runtime_id()) {
-            nursery.release_alarm(&core);
-            // The group was dropped before its panic could be resumed.
-            if let Some(payload) = panic {
-                core.report_panic_of_group(payload);
+        // The group was dropped before its panic could be resumed.
+        if let Some(payload) = nursery.panic.take() {
+            match runtime::reach(nursery.children.runtime_id) {
+                Some(core) => core.hook.report_panic(core.running_task(), payload),
+                None => drop(runtime::guard("the payload of a panic", || drop(payload))),
             }
-        } else {
-            runtime::guard("the payload of a panic", || drop(panic));
         }
     }
 }
@@ -125,12 +121,10 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
     pub(super) fn open(keeps_panics: bool, location: &'static Location<'static>) -> Self {
         let core = runtime::required();
         let scope = core.open_scope(ScopeKind::Group);
-        let children = ChildSet::new(&core, scope, keeps_panics);
-        children.add_body(&core, location);
         Nursery {
-            children,
+            children: ChildSet::new(&core, scope, keeps_panics, location),
             drain: Cell::new(None),
-            alarm: Cell::new(None),
+            alarm: Cell::default(),
             cut_off: Cell::new(false),
             panic: Cell::new(None),
             reason: RefCell::new(None),
@@ -147,7 +141,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
     pub(super) fn spawn<F>(
         &'scope self,
         future: F,
-        report: Option<Report<F::Output>>,
+        report: Option<FailureReport<F::Output>>,
         origin: Origin,
     ) -> ChildHandle<'scope, F::Output>
     where
@@ -155,8 +149,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
     {
         // SAFETY: the future's borrows live for 'scope at least, which outlives this borrow of the group; and the group
         // is dropped after `Closing`, which clears the children (G4a).
-        let spawned = unsafe { self.children.spawn(future, report, origin) };
-        ChildHandle::new(&self.children, spawned)
+        unsafe { self.children.spawn(future, report, origin) }
     }
 
     /// Polls body and children until all have ended, and returns the result of the group. `body` is `Some`.
@@ -188,25 +181,25 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         if !self.is_canceled() {
             self.reason.replace(reason);
         }
-        if let Some(core) = runtime::reach(self.children.runtime_id()) {
-            core.cancel_scope(self.children.scope());
+        if let Some(core) = runtime::reach(self.children.runtime_id) {
+            core.cancel_scope(self.children.scope);
             // The children are notified when the group is polled.
-            core.wake_scope(self.children.scope());
+            core.wake_scope(self.children.scope);
         }
     }
 
     pub(super) fn is_canceled(&self) -> bool {
-        let core = runtime::reach(self.children.runtime_id());
-        core.is_none_or(|core| core.is_scope_canceled(self.children.scope()))
+        let core = runtime::reach(self.children.runtime_id);
+        core.is_none_or(|core| core.is_scope_canceled(self.children.scope))
     }
 
     pub(super) fn set_cleanup_timeout(&self, time: Duration) {
         self.drain.set(Some(time));
         // This may be called during cleanup, when the group is already canceled: then the time starts now.
-        if let Some(core) = runtime::reach(self.children.runtime_id())
-            && core.is_scope_canceled(self.children.scope())
+        if let Some(core) = runtime::reach(self.children.runtime_id)
+            && core.is_scope_canceled(self.children.scope)
         {
-            core.wake_scope(self.children.scope());
+            core.wake_scope(self.children.scope);
         }
     }
 
@@ -215,7 +208,7 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         &self,
         mut look: impl FnMut() -> Option<T>,
     ) -> Result<T, Canceled> {
-        let mut wait = self.children.watch();
+        let mut wait = QueueLeaf::new(&self.children.watchers);
         poll_fn(|context| {
             // A loop over waits that are ready at once must let other tasks go first.
             ready!(runtime::poll_coop_budget(context.waker()));
@@ -233,23 +226,25 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         let children = &self.children;
         // In a canceled scope nothing is to start, whatever the limit (C2).
         let has_room = || {
-            (!runtime::with(Core::is_canceled) && children.len() < children.limit()).then_some(())
+            (!runtime::with(Core::is_canceled) && children.len() < children.limit.get())
+                .then_some(())
         };
         self.wait_until(has_room).await
     }
 
     /// Polls body and children until all have ended and none of their operations is left in the kernel.
     fn poll(&self, body: &mut dyn Body, context: &mut Context<'_>) -> Poll<()> {
-        let core = runtime::hold_own(self.children.runtime_id());
-        self.children.begin(&core, context.waker());
+        let core = runtime::hold_own(self.children.runtime_id);
+        core.renew_scope(self.children.scope, context.waker());
+        let _polling = core.poll_children(self.children.set, context.waker());
         let rejections = core.rejections();
         let polled = self.poll_begun(&core, body, context);
         if core.rejections() != rejections {
             // Each child was counted by itself.
             core.forget_rejections(rejections);
-            self.children.note_rejection();
+            self.children.rejected.set(true);
         }
-        self.children.end(&core, context.waker());
+        self.children.tidy();
         polled
     }
 
@@ -259,18 +254,18 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
         let mut first = core.has_coop_budget();
         core.spend_coop_budget();
         loop {
-            let is_canceled = core.is_scope_canceled(self.children.scope());
-            if !is_canceled && self.children.is_notified() {
+            let is_canceled = core.is_scope_canceled(self.children.scope);
+            if !is_canceled && self.children.notified.get() {
                 // The group has moved to another scope since its last poll.
-                self.children.notify_free();
+                self.children.notified.set(false);
             }
-            if is_canceled && self.children.alive() > 0 {
-                if !self.children.is_notified() {
+            if is_canceled && !self.children.have_ended() {
+                if !self.children.notified.get() {
                     self.children.notify_canceled(core);
                 }
                 if self.is_drained_out(core, context) {
                     // Children spawned by their destructors must not start: nobody would drop them.
-                    self.children.close();
+                    self.children.closed.set(true);
                     let and_body = self.children.drop_children(core);
                     self.cut_short(core);
                     if and_body {
@@ -278,36 +273,36 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
                     }
                 }
             }
-            if self.children.alive() == 0 {
+            if self.children.have_ended() {
                 break;
             }
             let next = self
                 .children
                 .next(core, &mut first, &mut |context| body.poll(context));
             match next {
-                NextChild::Ended(ended) => {
+                PollEnd::Ended(ended) => {
                     let is_body = ended.is_body;
                     let mut cancel = self.ended(core, body, ended);
                     if is_body {
                         cancel |= self.drop_body(core, body);
                     }
                     if cancel {
-                        core.cancel_scope(self.children.scope());
+                        core.cancel_scope(self.children.scope);
                     }
                 }
-                NextChild::Look => {}
+                PollEnd::Look => {}
                 // A child may have canceled a scope around the group; that does not wake the task being polled.
-                NextChild::Idle if !self.children.is_notified() && self.is_canceled() => {}
-                NextChild::Idle => return Poll::Pending,
-                NextChild::Spent => {
+                PollEnd::Idle if !self.children.notified.get() && self.is_canceled() => {}
+                PollEnd::Idle => return Poll::Pending,
+                PollEnd::Spent => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
             }
         }
-        self.children.close();
-        self.release_alarm(core);
-        if core.waits_for_orphans(self.children.scope()) {
+        self.children.closed.set(true);
+        drop(self.alarm.take());
+        if core.waits_for_orphans(self.children.scope) {
             return Poll::Pending;
         }
         Poll::Ready(())
@@ -315,17 +310,17 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
 
     /// Records that children were dropped at the end of the cleanup time.
     fn cut_short(&self, core: &Core) {
-        if core.is_canceled_from_outside(self.children.scope()) {
+        if core.is_canceled_from_outside(self.children.scope) {
             self.cut_off.set(true);
-            core.attribute_outermost(self.children.scope());
+            core.attribute_outermost(self.children.scope);
         }
     }
 
     /// Drops the body, which has ended. Returns true if its destructors panic, which counts as a panic of the body.
     fn drop_body(&self, core: &Core, body: &mut dyn Body) -> bool {
         // What the body leaves in the kernel becomes an orphan of the group (G1).
-        let before = core.enter_to_drop(self.children.scope());
-        let dropped = core.catch(|| body.clear());
+        let before = core.enter_to_drop(self.children.scope);
+        let dropped = catch(|| body.clear());
         core.leave(before);
         match dropped {
             Ok(()) => false,
@@ -355,35 +350,19 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
             None => self.panic.set(Some(payload)),
             Some(first) => {
                 self.panic.set(Some(first));
-                core.report_panic_of_group(payload);
+                core.hook.report_panic(core.running_task(), payload);
             }
         }
     }
 
-    /// Whether the cleanup deadline has passed. Starts its timer at the first call.
+    /// Whether the cleanup deadline has passed. The time starts at the first call.
     fn is_drained_out(&self, core: &Core, context: &Context<'_>) -> bool {
-        let Some(time) = self.drain.get() else {
-            return false;
-        };
-        let waker = crate::tasks::copy_waker(context.waker());
-        let Some(alarm) = self.alarm.get() else {
-            self.alarm
-                .set(Some(core.arm_alarm(core.now() + time, waker)));
-            return false;
-        };
-        match core.poll_alarm(alarm, waker) {
-            Ok(()) => true,
-            Err(replaced) => {
-                runtime::drop_waker(Some(replaced));
-                false
-            }
-        }
-    }
-
-    fn release_alarm(&self, core: &Core) {
-        if let Some(alarm) = self.alarm.take() {
-            runtime::drop_waker(core.release_timer(alarm));
-        }
+        self.drain.get().is_some_and(|time| {
+            let mut alarm = self.alarm.take();
+            let is_over = alarm.poll(core, core.now() + time, context.waker());
+            self.alarm.set(alarm);
+            is_over
+        })
     }
 }
 

@@ -86,9 +86,9 @@ pub async fn mkfifo(path: impl AsRef<Path>, mode: u32) -> io::Result<()> {
 /// Opens one end of a FIFO.
 async fn open(path: &Path, access: i32) -> io::Result<FdOwner<Rc<Stream>>> {
     // Check the type first: opening something other than a FIFO may have side effects, and would not wait.
-    let found = OpenAt::path(path, libc::O_PATH, 0).await?;
+    let found = OpenAt::path(path, libc::O_PATH, 0, false).await?;
     check(&found, path)?;
-    let opened = OpenAt::fifo(path, access).await?;
+    let opened = OpenAt::path(path, access, 0, true).await?;
     // The path may refer to something else by now.
     check(&opened, path)?;
     Ok(FdOwner::new(Stream::new(opened, StreamKind::Pipe)))

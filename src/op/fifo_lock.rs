@@ -134,13 +134,18 @@ impl FifoLock {
     #[inline]
     fn grant(&self) {
         debug_assert!(self.is_taken.get() && self.granted.get().is_none());
-        let next = self.waiting.borrow_mut().take_first();
-        match next {
-            None => self.is_taken.set(false),
-            Some((ticket, waker)) => {
-                self.granted.set(Some(ticket));
-                runtime::wake_all(vec![waker]);
-            }
+        match self.waiting.borrow().is_empty() {
+            true => self.is_taken.set(false),
+            false => self.grant_first(),
+        }
+    }
+
+    #[cold]
+    fn grant_first(&self) {
+        let first = self.waiting.borrow_mut().take_first();
+        if let Some((ticket, waker)) = first {
+            self.granted.set(Some(ticket));
+            runtime::wake_all(vec![waker]);
         }
     }
 }

@@ -390,27 +390,31 @@ impl Runtime {
     /// Runs a future until it is ready, and returns its output; `None` if it was canceled and dropped.
     #[track_caller]
     fn block_until<F: Future>(&mut self, future: F) -> Option<F::Output> {
-        assert!(
-            current::current().is_none(),
-            "block_on was called inside of a gimmal runtime: await the future instead"
-        );
-        let _entered = Entered::new(&self.core);
-        let row = MainRow::insert(&self.core, Location::caller());
         let mut future = pin!(future);
         let mut output = None;
-        let mut scratch = Scratch::default();
-        let mut poll_main = |context: &mut Context<'_>| match future.as_mut().poll(context) {
+        self.turn_until(&mut |context| match future.as_mut().poll(context) {
             Poll::Ready(value) => {
                 output = Some(value);
                 true
             }
             Poll::Pending => false,
-        };
-        while !self.core.first_half(&mut poll_main) {
+        });
+        output
+    }
+
+    /// Runs the event loop until `poll_main` returns true.
+    #[track_caller]
+    fn turn_until(&self, poll_main: &mut dyn FnMut(&mut Context<'_>) -> bool) {
+        assert!(
+            current::current().is_none(),
+            "block_on was called inside of a gimmal runtime: await the future instead"
+        );
+        let _entered = Entered::new(&self.core);
+        let _row = MainRow::insert(&self.core, Location::caller());
+        let mut scratch = Scratch::default();
+        while !self.core.first_half(poll_main) {
             self.core.second_half(None, &mut scratch);
         }
-        drop(row);
-        output
     }
 }
 

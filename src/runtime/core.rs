@@ -5,13 +5,13 @@ use super::fault::Hook;
 use super::leaf::ProvidedBuffers;
 use super::pool::{Pool, ThreadShortage};
 use super::scopes::{Context, Mirror, Sleeper, WaitRow};
-use super::shutdown::{Lifecycle, Phase};
+use super::shutdown::{Phase, RuntimeLifecycle};
 use super::task::Ending;
 use super::turn::Turn;
 use crate::driver::Driver;
 use crate::scope::{CancelEffects, Scopes};
 use crate::sys::{BufSizes, Features, ForkMark, Instant, Port, Ring};
-use crate::table::{Key, Table};
+use crate::table::{Key, Table, TableCell};
 use crate::tasks::{RuntimeSlot, SharedTasks, Tasks, WakeId, waker};
 use crate::timer::Timers;
 use crate::wait_queue::WaitQueue;
@@ -30,16 +30,16 @@ pub(crate) type Reporter = fn(&dyn Any) -> Option<String>;
 /// the thread that built it.
 pub(crate) struct Core {
     pub(super) id: u64,
-    pub(super) tasks: SharedTasks,
-    pub(super) driver: RefCell<Driver<Ring>>,
-    pub(super) timers: RefCell<Timers<Sleeper>>,
-    pub(super) scopes: RefCell<Scopes<Waker, Mirror>>,
-    pub(super) waits: RefCell<Table<WaitRow>>,
+    pub(crate) tasks: SharedTasks,
+    pub(super) driver: TableCell<Driver<Ring>>,
+    pub(super) timers: TableCell<Timers<Sleeper>>,
+    pub(super) scopes: TableCell<Scopes<Waker, Mirror>>,
+    pub(super) waits: TableCell<Table<WaitRow>>,
     /// Tasks that wait for a descriptor to have no operations in flight. They are woken after each reap, to check again.
     pub(crate) closers: RefCell<WaitQueue<Waker>>,
-    pub(super) context: Context,
+    pub(crate) context: Context,
     pub(crate) turn: Turn,
-    pub(super) lifecycle: Lifecycle,
+    pub(super) lifecycle: RuntimeLifecycle,
     pub(super) pool: Pool,
     pub(crate) provided: ProvidedBuffers,
     pub(crate) thread_shortage: ThreadShortage,
@@ -63,38 +63,38 @@ impl Core {
         slot: RuntimeSlot,
     ) -> io::Result<Rc<Core>> {
         static RUNTIME_IDS: AtomicU64 = AtomicU64::new(1);
-        // Whatever can fail or panic comes first: each such call behind another needs code that drops what is there.
         let fork = ForkMark::new()?;
-        let tasks = Rc::new(RefCell::new(Tasks::new(slot.number())));
-        let timers = Timers::new(ring.now().as_ns());
-        let scopes = Scopes::new();
-        let id = RUNTIME_IDS.fetch_add(1, Ordering::Relaxed);
-        slot.inbox().open(id);
-        let driver = Driver::new(ring, slot.descriptor());
-        Ok(Rc::new(Core {
-            id,
-            tasks,
-            driver: RefCell::new(driver),
-            timers: RefCell::new(timers),
-            context: Context::new(scopes.root()),
-            scopes: RefCell::new(scopes),
-            waits: RefCell::new(Table::new()),
-            closers: RefCell::default(),
-            turn: Turn::new(settings.polls_per_turn, settings.time_per_turn),
-            lifecycle: Lifecycle::new(settings.grace, settings.shutdown),
-            pool: Pool::new(
-                settings.blocking_threads,
-                &settings.name,
-                settings.hook.clone(),
-            ),
-            provided: ProvidedBuffers::new(receive_buffers),
-            thread_shortage: ThreadShortage::default(),
-            hook: settings.hook,
-            reporters: RefCell::default(),
-            unwrapped: RefCell::default(),
-            cancel_scratch: Cell::default(),
-            fork,
-            slot,
+        // What can panic comes before what it would have to drop, and `new_cyclic` allocates before all of it: so no code
+        // is needed here that drops a runtime.
+        Ok(Rc::new_cyclic(|_| {
+            let tasks = Rc::new(TableCell::new(Tasks::new(slot.number())));
+            let timers = Timers::new(ring.now().as_ns());
+            let scopes = Scopes::new();
+            let id = RUNTIME_IDS.fetch_add(1, Ordering::Relaxed);
+            slot.inbox().open(id);
+            let pool = Pool::new(settings.blocking_threads, &settings.name, &settings.hook);
+            let driver = Driver::new(ring, slot.descriptor());
+            Core {
+                id,
+                tasks,
+                driver: TableCell::new(driver),
+                timers: TableCell::new(timers),
+                context: Context::new(scopes.root()),
+                scopes: TableCell::new(scopes),
+                waits: TableCell::new(Table::new()),
+                closers: RefCell::default(),
+                turn: Turn::new(settings.polls_per_turn, settings.time_per_turn),
+                lifecycle: RuntimeLifecycle::new(settings.grace, settings.shutdown),
+                pool,
+                provided: ProvidedBuffers::new(receive_buffers),
+                thread_shortage: ThreadShortage::default(),
+                hook: settings.hook,
+                reporters: RefCell::default(),
+                unwrapped: RefCell::default(),
+                cancel_scratch: Cell::default(),
+                fork,
+                slot,
+            }
         }))
     }
 
@@ -110,7 +110,7 @@ impl Core {
 
     /// Returns the waker of a task or child, which has nothing to drop.
     #[inline]
-    pub(super) fn waker_of(&self, key: Key) -> Waker {
+    pub(crate) fn waker_of(&self, key: Key) -> Waker {
         waker(self.wake_id(key))
     }
 
@@ -147,12 +147,6 @@ impl Core {
     #[inline]
     pub(crate) fn is_canceled(&self) -> bool {
         self.context.canceled.get()
-    }
-
-    /// Counts a poll that is about to happen.
-    #[inline]
-    pub(crate) fn count_poll(&self) {
-        self.turn.budget.count_poll();
     }
 }
 

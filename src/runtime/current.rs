@@ -32,6 +32,21 @@ struct Known {
 pub(crate) type Local = PhantomData<*const ()>;
 
 /// Panic message for a call from outside a runtime.
+/// Out of line, as `foreign` is: these checks are inlined in many places, in every crate.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn none_current() -> ! {
+    panic!("{NONE_CURRENT}")
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn foreign() -> ! {
+    panic!("{FOREIGN}")
+}
+
 const NONE_CURRENT: &str = "no gimmal runtime is current on this thread: call this from inside a future that \
                             gimmal::run or Runtime::block_on is running, on the thread that runs it";
 
@@ -56,8 +71,7 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let ours = replace_current(self.before.take());
-        drop(ours);
+        drop(replace_current(self.before.take()));
     }
 }
 
@@ -81,7 +95,10 @@ pub(crate) fn try_with<T>(f: impl FnOnce(&Core) -> T) -> Option<T> {
 #[inline]
 #[track_caller]
 pub(crate) fn with<T>(f: impl FnOnce(&Core) -> T) -> T {
-    try_with(f).expect(NONE_CURRENT)
+    match try_with(f) {
+        Some(output) => output,
+        None => none_current(),
+    }
 }
 
 /// Calls `f` with the current runtime, which must have this ID: the caller holds a key of it (O9).
@@ -93,7 +110,9 @@ pub(crate) fn with<T>(f: impl FnOnce(&Core) -> T) -> T {
 #[track_caller]
 pub(crate) fn with_own<T>(runtime_id: u64, f: impl FnOnce(&Core) -> T) -> T {
     with(|core| {
-        assert!(core.id == runtime_id, "{FOREIGN}");
+        if core.id != runtime_id {
+            foreign();
+        }
         f(core)
     })
 }
@@ -137,7 +156,7 @@ pub(crate) fn guard<T>(what: &'static str, run: impl FnOnce() -> T) -> Option<T>
 /// If no runtime is current.
 #[track_caller]
 pub(crate) fn required() -> Rc<Core> {
-    current().expect(NONE_CURRENT)
+    current().unwrap_or_else(|| none_current())
 }
 
 /// Returns the current runtime, to hold while user code runs. It must have this ID (O9).
@@ -187,12 +206,10 @@ fn find(runtime_id: u64) -> Option<Rc<Core>> {
 /// still hold the descriptor.
 #[cold]
 pub(crate) fn end_orphans() {
-    let all = |runtimes: &RefCell<Vec<Known>>| -> Vec<Rc<Core>> {
+    let all = |runtimes: &RefCell<Vec<Known>>| {
         let runtimes = runtimes.borrow();
-        runtimes
-            .iter()
-            .filter_map(|known| known.core.upgrade())
-            .collect()
+        let living = runtimes.iter().filter_map(|known| known.core.upgrade());
+        living.collect::<Vec<_>>()
     };
     for core in RUNTIMES.try_with(all).into_iter().flatten() {
         core.end_orphans();

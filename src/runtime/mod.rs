@@ -22,6 +22,7 @@ mod turn;
 
 pub use self::builder::{Builder, Runtime};
 pub use self::fault::Fault;
+pub(crate) use self::fault::catch;
 pub use self::handle::{Handle, OperationInfo, Stats, TaskInfo};
 pub use crate::sys::FeatureMask;
 

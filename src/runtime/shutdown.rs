@@ -15,7 +15,7 @@ use super::core::Core;
 use super::current::{self, Entered};
 use super::fault::Fault;
 use super::scopes::take_waker;
-use super::turn::{PolledTask, Scratch};
+use super::turn::Scratch;
 use crate::sys::Instant;
 use crate::table::Key;
 use std::cell::{Cell, OnceCell};
@@ -37,7 +37,7 @@ pub(super) enum Phase {
 
 /// What ends a runtime, and when.
 #[derive(Debug, Default)]
-pub(super) struct Lifecycle {
+pub(super) struct RuntimeLifecycle {
     pub(super) phase: Cell<Phase>,
     /// The task-table row of the future that `block_on` holds.
     pub(super) main: Cell<Option<Key>>,
@@ -51,12 +51,12 @@ pub(super) struct Lifecycle {
     timeout: Duration,
 }
 
-impl Lifecycle {
-    pub(super) fn new(grace: Duration, timeout: Duration) -> Lifecycle {
-        Lifecycle {
+impl RuntimeLifecycle {
+    pub(super) fn new(grace: Duration, timeout: Duration) -> RuntimeLifecycle {
+        RuntimeLifecycle {
             grace,
             timeout,
-            ..Lifecycle::default()
+            ..RuntimeLifecycle::default()
         }
     }
 
@@ -196,11 +196,11 @@ impl Core {
             let Some(turn) = self.tasks.borrow_mut().next() else {
                 unreachable!("an aborted task is ready")
             };
-            self.poll_task(turn, &mut PolledTask::default(), &mut |_| false);
+            self.drop_ready(turn);
         }
         let ended = self.tasks.borrow_mut().take_ended();
         for unclaimed in ended {
-            self.dispose_of_end(unclaimed);
+            self.dispose_of_end(Some(unclaimed));
         }
     }
 }

@@ -499,12 +499,6 @@ impl<W, M: Clone> Scopes<W, M> {
         LeafStatus::Finished
     }
 
-    /// Returns one of the scope's enlisted leaves, which may no longer be pending.
-    #[inline]
-    pub(crate) fn any_leaf(&self, key: Key) -> Option<Leaf> {
-        self.row(key).leaves.iter().next()
-    }
-
     /// Whether a shield is open below this scope.
     pub(crate) fn has_shield(&self, top: Key) -> bool {
         self.any(top, |key, row| key != top && row.kind == ScopeKind::Shield)

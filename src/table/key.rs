@@ -2,7 +2,7 @@
 
 /// A row index plus a generation that detects reuse.
 ///
-/// A row's generation recurs after 2³¹ values at the earliest (T5). A holder that must never reach another's value owns
+/// A row's generation recurs after 2³¹ values at the earliest (T4). A holder that must never reach another's value owns
 /// the row until it releases it; wakers do not, because a spurious wake is harmless for them.
 ///
 /// The default names no row: generations start at 1.

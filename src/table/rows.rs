@@ -14,7 +14,7 @@
 //! |---|---|---|
 //! | in the heap | takes the last one | move to their shelves |
 //! | on a shelf, some of their chunk | takes the lowest shelf as the heap, if the heap is empty | stay |
-//! | on a shelf, all of their chunk | the same | released: the memory is freed, the highest generation stays (T5) |
+//! | on a shelf, all of their chunk | the same | released: the memory is freed, the highest generation stays (T4) |
 //! | released | allocates them again, if there is no heap, no shelf and no room in the newest chunk | |
 //!
 //! Most peaks occur once, so at first nothing is kept for the next one. If a chunk is allocated again in the period in
@@ -36,7 +36,7 @@ const CACHED_ROWS: usize = 4096;
 const NONE: u32 = u32::MAX;
 
 /// A chunk with a generation from here on is not released: its other rows would skip too many generations to be told
-/// from their own old ones (T5).
+/// from their own old ones (T4).
 const GENERATION_MAX: u32 = 1 << 31;
 
 /// The most rows moved to shelves in one call: some ten microseconds, if none of them is in the cache.
@@ -59,7 +59,7 @@ struct Row<T> {
 struct Shelf {
     first: u32,
     len: usize,
-    /// No row on this shelf has had a key with this generation, or a later one (T5).
+    /// No row on this shelf has had a key with this generation, or a later one (T4).
     generation: u32,
 }
 
@@ -148,24 +148,6 @@ impl<T, const BITS: u32> Table<T, BITS> {
                 Key::new(index, generation)
             }
             None => self.insert_new(value),
-        }
-    }
-
-    /// Returns the index of the row that the next insertion will take.
-    #[inline]
-    pub(crate) fn next_index(&self) -> u32 {
-        match self.free {
-            NONE => self.next_index_new(),
-            free => free,
-        }
-    }
-
-    #[cold]
-    fn next_index_new(&self) -> u32 {
-        match self.next() {
-            NextFree::Shelf(at) => self.shelves[at].first,
-            NextFree::Last => (self.growing << BITS | self.chunks[self.growing].len()) as u32,
-            NextFree::New(at) => (at << BITS) as u32,
         }
     }
 
@@ -340,10 +322,25 @@ impl<T, const BITS: u32> Table<T, BITS> {
         self.free_with(key, Option::take)
     }
 
-    /// Drops the row with this key in place, if it still exists (T1): removing it would copy it.
+    /// Drops the row with this key in place, if it still exists (T1).
     #[inline]
     pub(crate) fn discard(&mut self, key: Key) {
-        self.free_with(key, |value| value.is_some().then(|| *value = None));
+        self.take_out(key, |_| Some(()));
+    }
+
+    /// Takes something out of the row with this key, if the row still exists (T1), and drops the rest of it in place:
+    /// removing it would copy it. If `take` returns `None`, the row stays.
+    #[inline]
+    pub(crate) fn take_out<R>(
+        &mut self,
+        key: Key,
+        take: impl FnOnce(&mut T) -> Option<R>,
+    ) -> Option<R> {
+        self.free_with(key, |value| {
+            let taken = take(value.as_mut()?)?;
+            *value = None;
+            Some(taken)
+        })
     }
 
     /// Frees the row with this key, if it still exists and `empty` returns a value taken out of it.
@@ -422,7 +419,7 @@ impl<T, const BITS: u32> Table<T, BITS> {
     }
 
     /// Returns the keys of the rows for which `is_wanted` returns true.
-    pub(crate) fn keys(&self, is_wanted: impl Fn(&T) -> bool) -> Vec<Key> {
+    pub(crate) fn keys(&self, is_wanted: &dyn Fn(&T) -> bool) -> Vec<Key> {
         let wanted = self.iter().filter(|(_, row)| is_wanted(row));
         wanted.map(|(key, _)| key).collect()
     }

@@ -40,12 +40,10 @@ impl Pair {
         let row = |rows: &BTreeMap<u64, (Key, u32)>, at| rows.values().nth(at).copied();
         match event {
             Event::Insert => {
-                let next = self.table.next_index();
                 let key = self.table.insert(self.next_value);
-                assert_eq!(key.index(), next, "T4");
                 assert!(
                     self.keys.insert(key.to_u64()),
-                    "T5: {key:?} was there before"
+                    "T4: {key:?} was there before"
                 );
                 self.rows.insert(key.to_u64(), (key, self.next_value));
                 self.next_value += 1;
@@ -376,8 +374,7 @@ fn a_row_does_not_move_while_the_table_grows() {
     let mut table: Table<usize> = Table::new();
     let key = table.insert(0);
     for n in 1..2 * ROWS {
-        let next = table.next_index();
-        assert_eq!(table.insert(n).index(), next, "T4");
+        table.insert(n);
     }
     assert_eq!(table.at(key.index()), Some((key, &0)));
 }

@@ -3,17 +3,18 @@
 #![forbid(unsafe_code)]
 
 use super::rows::Tasks;
-use std::cell::{Cell, RefCell};
+use crate::table::TableCell;
+use std::cell::Cell;
 use std::ptr;
 use std::rc::Rc;
 
 /// The tasks of one runtime, shared by the runtime and the wakers of its thread.
-pub(crate) type SharedTasks = Rc<RefCell<Tasks>>;
+pub(crate) type SharedTasks = Rc<TableCell<Tasks>>;
 
 thread_local! {
     /// The tasks that the innermost living [`LocalGuard`] of this thread holds, or null. A plain pointer, so that a wake
     /// costs one load and works while the thread's storage is torn down.
-    static LOCAL: Cell<*const RefCell<Tasks>> = const { Cell::new(ptr::null()) };
+    static LOCAL: Cell<*const TableCell<Tasks>> = const { Cell::new(ptr::null()) };
 }
 
 /// Guard that lets wakes on this thread reach these tasks directly.
@@ -23,7 +24,7 @@ thread_local! {
 #[derive(Debug)]
 pub(crate) struct LocalGuard {
     _tasks: SharedTasks,
-    before: *const RefCell<Tasks>,
+    before: *const TableCell<Tasks>,
 }
 
 impl LocalGuard {
@@ -44,6 +45,6 @@ impl Drop for LocalGuard {
 
 /// Returns the tasks that are current on this thread, or null. The pointer is valid until a guard is dropped (K4).
 #[inline]
-pub(super) fn current() -> *const RefCell<Tasks> {
+pub(super) fn current() -> *const TableCell<Tasks> {
     LOCAL.get()
 }

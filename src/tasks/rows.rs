@@ -6,11 +6,12 @@ mod children;
 
 use super::cell::{PanicPayload, Task};
 use super::queue::KeyQueue;
+use super::state::{Claim, Stage, TaskState};
 use super::wake_id::WakeId;
 use super::waker::wake_id_of;
 use crate::table::{Excess, Key, Leaf, Owner, Table};
+pub(crate) use children::NewChild;
 use children::ReadyQueue;
-pub(crate) use children::{NewChild, ReadyChild};
 use std::any::Any;
 use std::fmt;
 use std::panic::Location;
@@ -24,10 +25,19 @@ pub(crate) struct Origin {
     pub(crate) location: &'static Location<'static>,
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name:?}"),
+            None => write!(f, "spawned at {}", self.location),
+        }
+    }
+}
+
 /// How a task ended.
 pub(crate) enum End {
-    /// The output is in the allocation.
-    Output(Pin<Box<dyn Task>>),
+    /// The output is in the allocation. Those of children are in their child set.
+    Output(Option<Pin<Box<dyn Task>>>),
     Panicked(Box<dyn Any + Send>),
     Aborted,
 }
@@ -42,68 +52,37 @@ impl fmt::Debug for End {
     }
 }
 
-/// The state of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Parked,
-    Running,
-    /// Its allocation holds the output.
-    Output,
-    /// The task holds the payload.
-    Panicked,
-    Aborted,
-}
-
-/// What becomes of the result of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Claim {
-    /// A join handle owns the row, and takes the result.
-    Handle,
-    /// It is dropped; a panic is reported.
-    Dropped,
-    /// The same, and a failure is reported, too.
-    Reported,
-}
-
-/// The row of a task. The stage and the allocation are separate fields, each moved as a whole: an enum of both would be
-/// written in one size and read in another, which costs more than everything else in a poll.
+/// The row of a task or child. The state and the allocation are separate fields, each moved as a whole: an enum of both
+/// would be written in one size and read in another, which costs more than everything else in a poll.
 struct TaskRow {
-    /// `None` while the task runs, and always for the future that `block_on` holds itself.
+    /// The task, or the payload of its panic. `None` while the task runs; and for the future that `block_on` holds
+    /// itself, and those of children.
     task: Option<Pin<Box<dyn Task>>>,
-    stage: Stage,
-    /// Whether the row is in the ready queue, where it is at most once.
-    queued: bool,
-    /// Whether to drop the task instead of polling it.
-    aborted: bool,
-    claim: Claim,
-    /// Whether the task itself was canceled. Unused if it has a scope of its own, which knows that.
-    cancel_called: bool,
-    /// Whether `scope` is the task's own, not the one that it belongs to.
-    has_scope: bool,
+    state: TaskState,
     /// Polls in which a leaf was rejected while the task was canceled.
     rejections: u8,
-    /// The child set that holds it, and its slot there.
-    child_of: Child,
+    child_of: ChildOf,
     joiner: Option<Waker>,
     /// The owner of the wait of `joiner`.
     join_owner: Owner,
+    /// The task's own scope, if it has one; otherwise the scope that it belongs to.
     scope: Key,
     /// The leaf that the task waits for, while it has no scope of its own.
     leaf: Option<Leaf>,
     origin: Origin,
 }
 
-/// The index of a child's child set, and its slot there.
+/// The child set that polls a child, and the child's slot there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Child {
-    queue: u32,
+struct ChildOf {
+    set: u32,
     slot: u32,
 }
 
-impl Child {
+impl ChildOf {
     /// Marks a task of the runtime itself, which is not a child.
-    const NONE: Child = Child {
-        queue: u32::MAX,
+    const NONE: ChildOf = ChildOf {
+        set: u32::MAX,
         slot: 0,
     };
 }
@@ -113,46 +92,62 @@ impl Child {
 pub(crate) struct TaskScope {
     /// The task's own scope, if it has one; otherwise the scope that it belongs to.
     pub(crate) scope: Key,
-    pub(crate) has_scope: bool,
-    pub(crate) cancel_called: bool,
+    pub(crate) state: TaskState,
 }
 
 impl TaskRow {
-    #[inline]
-    fn has_ended(&self) -> bool {
-        !matches!(self.stage, Stage::Parked | Stage::Running)
+    #[inline(always)]
+    fn new(
+        task: Option<Pin<Box<dyn Task>>>,
+        state: TaskState,
+        child_of: ChildOf,
+        scope: Key,
+        origin: Origin,
+    ) -> TaskRow {
+        TaskRow {
+            task,
+            state,
+            rejections: 0,
+            child_of,
+            joiner: None,
+            join_owner: Owner::scope(scope),
+            scope,
+            leaf: None,
+            origin,
+        }
     }
 
-    fn task_scope(&self) -> TaskScope {
-        TaskScope {
-            scope: self.scope,
-            has_scope: self.has_scope,
-            cancel_called: self.cancel_called,
-        }
+    /// Begins a poll, if the task is to be polled now.
+    #[inline(always)]
+    fn begin_poll(&mut self, key: Key) -> Option<ReadyTask> {
+        self.state.begin_poll().then(|| ReadyTask {
+            key,
+            state: self.state,
+            leaf: self.leaf,
+            task: self.task.take(),
+        })
     }
 }
 
-/// A task that is to be polled now.
+/// A task or child that is to be polled now, or dropped if it was aborted.
 pub(crate) struct ReadyTask {
     pub(crate) key: Key,
-    /// `None` for the future that `block_on` holds itself.
-    pub(crate) task: Option<Pin<Box<dyn Task>>>,
-    /// Whether to drop the task instead of polling it.
-    pub(crate) aborted: bool,
-    /// The leaf that the task waits for, and whether it was canceled itself, if it has no scope of its own.
+    pub(crate) state: TaskState,
+    /// The leaf that it waits for, if it has no scope of its own.
     pub(crate) leaf: Option<Leaf>,
-    pub(crate) cancel_called: bool,
-    pub(crate) has_scope: bool,
+    /// `None` for a child, and for the future that `block_on` holds itself.
+    pub(crate) task: Option<Pin<Box<dyn Task>>>,
 }
 
 /// The work that the end of a task leaves to do, outside the borrow.
-#[must_use = "a joiner is to be woken, or a result to be disposed of"]
+#[must_use = "a joiner is to be woken, a scope to be closed, and a result to be disposed of"]
 pub(crate) struct Finished {
+    /// The joiner, if it is not a task of this runtime, which has been woken.
     pub(crate) joiner: Option<Waker>,
-    /// The result of a task without a handle.
-    pub(crate) unclaimed: Option<Unclaimed>,
-    /// The task's own scope, to be closed.
+    /// The task's own scope.
     pub(crate) scope: Option<Key>,
+    /// Whether a handle will take the result.
+    pub(crate) is_claimed: bool,
 }
 
 /// The result of a task that no handle will take.
@@ -161,17 +156,8 @@ pub(crate) struct Unclaimed {
     pub(crate) origin: Origin,
     /// Whether to report a failure.
     pub(crate) is_reported: bool,
-}
-
-impl Unclaimed {
-    #[inline]
-    fn new(end: End, origin: Origin, claim: Claim) -> Unclaimed {
-        Unclaimed {
-            end,
-            origin,
-            is_reported: claim == Claim::Reported,
-        }
-    }
+    /// The slot of a child in its child set.
+    pub(crate) slot: u32,
 }
 
 /// The tasks of one runtime.
@@ -181,7 +167,8 @@ pub(crate) struct Tasks {
     ready: KeyQueue,
     /// Rows that have not ended, not counting children.
     alive: usize,
-    queues: Table<ReadyQueue>,
+    /// One for each child set.
+    sets: Table<ReadyQueue>,
 }
 
 impl Tasks {
@@ -191,7 +178,7 @@ impl Tasks {
             rows: Table::new(),
             ready: KeyQueue::default(),
             alive: 0,
-            queues: Table::new(),
+            sets: Table::new(),
         }
     }
 
@@ -204,22 +191,9 @@ impl Tasks {
         claim: Claim,
         scope: Key,
     ) -> Key {
-        let key = self.rows.insert(TaskRow {
-            task,
-            stage: Stage::Parked,
-            queued: true,
-            aborted: false,
-            claim,
-            cancel_called: false,
-            has_scope: false,
-            rejections: 0,
-            child_of: Child::NONE,
-            joiner: None,
-            join_owner: Owner::scope(scope),
-            scope,
-            leaf: None,
-            origin,
-        });
+        let state = TaskState::new(Stage::Parked, true, claim);
+        let row = TaskRow::new(task, state, ChildOf::NONE, scope, origin);
+        let key = self.rows.insert(row);
         self.alive += 1;
         self.ready.push(key);
         key
@@ -233,14 +207,18 @@ impl Tasks {
         };
         ready
             .max(self.rows.tidy(period))
-            .max(self.queues.tidy(period))
+            .max(self.sets.tidy(period))
     }
 
     // Scopes of tasks.
 
     #[inline]
     pub(crate) fn task_scope(&self, key: Key) -> Option<TaskScope> {
-        self.rows.get(key).map(TaskRow::task_scope)
+        let row = self.rows.get(key)?;
+        Some(TaskScope {
+            scope: row.scope,
+            state: row.state,
+        })
     }
 
     /// Returns the leaf that a task without a scope of its own waits for.
@@ -253,7 +231,7 @@ impl Tasks {
     pub(crate) fn give_scope(&mut self, key: Key, scope: Key) {
         if let Some(row) = self.rows.get_mut(key) {
             row.scope = scope;
-            row.has_scope = true;
+            row.state.give_scope();
             row.leaf = None;
         }
     }
@@ -261,7 +239,7 @@ impl Tasks {
     /// Cancels a task that has no scope of its own. Returns whether it was not canceled before.
     pub(crate) fn cancel(&mut self, key: Key) -> bool {
         let row = self.rows.get_mut(key);
-        row.is_some_and(|row| !std::mem::replace(&mut row.cancel_called, true))
+        row.is_some_and(|row| row.state.cancel())
     }
 
     /// Counts a poll of a canceled task in which a leaf was rejected, if this was one. Returns the number of such polls.
@@ -272,22 +250,29 @@ impl Tasks {
         })
     }
 
-    /// Whether the task is queued to be polled again.
+    /// Whether a task is queued to be polled again.
     #[inline]
-    pub(crate) fn is_queued(&self, key: Key) -> bool {
-        self.rows.get(key).is_some_and(|row| row.queued)
+    pub(crate) fn is_woken(&self, key: Key) -> bool {
+        self.rows.get(key).is_some_and(|row| row.state.is_queued())
     }
 
     /// Returns every task of the runtime itself that has no scope of its own and has not ended.
     pub(crate) fn without_scope(&self) -> Vec<Key> {
+        self.own(|state| !state.has_scope() && !state.has_ended())
+    }
+
+    /// Returns every task of the runtime itself, ended or not, whose state `is_wanted`.
+    fn own(&self, is_wanted: impl Fn(TaskState) -> bool) -> Vec<Key> {
         self.rows
-            .keys(|row| row.child_of == Child::NONE && !row.has_scope && !row.has_ended())
+            .keys(&|row| row.child_of == ChildOf::NONE && is_wanted(row.state))
     }
 
     /// Whether a join of this task is pending for this owner.
     pub(crate) fn is_joined(&self, key: Key, place: Owner) -> bool {
         let row = self.rows.get(key);
-        row.is_some_and(|row| row.joiner.is_some() && row.join_owner == place && !row.has_ended())
+        row.is_some_and(|row| {
+            row.joiner.is_some() && row.join_owner == place && !row.state.has_ended()
+        })
     }
 
     /// Takes the joiner of a task, to be woken for another reason than the task's end.
@@ -318,15 +303,14 @@ impl Tasks {
     pub(crate) fn wake(&mut self, name: WakeId) -> Option<Waker> {
         if let Some((key, row)) = self.rows.at_mut(name.index())
             && name.fits(key)
-            && !row.queued
-        {
             // A task that has ended is skipped by `next`.
-            row.queued = true;
-            if row.child_of == Child::NONE {
+            && row.state.wake()
+        {
+            if row.child_of == ChildOf::NONE {
                 self.ready.push(key);
             } else {
-                let child = row.child_of;
-                return self.wake_parent(key, child);
+                let child_of = row.child_of;
+                return self.wake_parent(key, child_of);
             }
         }
         None
@@ -334,7 +318,7 @@ impl Tasks {
 
     /// Wakes every task. Returns foreign wakers, for the caller to wake outside the borrow.
     pub(crate) fn wake_everyone(&mut self) -> Vec<Waker> {
-        let keys = self.rows.keys(|_| true).into_iter();
+        let keys = self.rows.keys(&|_| true).into_iter();
         keys.filter_map(|key| self.wake(self.name(key))).collect()
     }
 
@@ -344,20 +328,10 @@ impl Tasks {
     pub(crate) fn next(&mut self) -> Option<ReadyTask> {
         loop {
             if let Some((key, row)) = self.rows.at_mut(self.ready.pop()?)
-                && row.queued
-                && row.child_of == Child::NONE
-                && row.stage == Stage::Parked
+                && row.child_of == ChildOf::NONE
+                && let Some(ready) = row.begin_poll(key)
             {
-                row.queued = false;
-                row.stage = Stage::Running;
-                return Some(ReadyTask {
-                    key,
-                    task: row.task.take(),
-                    aborted: row.aborted,
-                    leaf: row.leaf,
-                    cancel_called: row.cancel_called,
-                    has_scope: row.has_scope,
-                });
+                return Some(ready);
             }
         }
     }
@@ -388,10 +362,10 @@ impl Tasks {
     /// Returns the place of a task's future, which is empty while the task runs. `None` once the task has ended.
     pub(crate) fn future_mut(&mut self, key: Key) -> Option<&mut Option<Pin<Box<dyn Task>>>> {
         let row = self.rows.get_mut(key)?;
-        (!row.has_ended()).then_some(&mut row.task)
+        (!row.state.has_ended()).then_some(&mut row.task)
     }
 
-    /// Parks a task that was polled and is pending. Returns whether it was woken during the poll.
+    /// Parks a task or child that was polled and is pending. Returns whether it was woken during the poll.
     #[inline]
     pub(crate) fn park(
         &mut self,
@@ -399,77 +373,89 @@ impl Tasks {
         task: Option<Pin<Box<dyn Task>>>,
         leaf: Option<Leaf>,
     ) -> bool {
-        let row = self.running(key);
-        row.stage = Stage::Parked;
+        let Some(row) = self.rows.get_mut(key) else {
+            unreachable!("K2: a task that is being polled has not ended")
+        };
         row.leaf = leaf;
         // `next` took the future out, so there is nothing to drop.
         let before = std::mem::replace(&mut row.task, task);
         debug_assert!(before.is_none());
         std::mem::forget(before);
-        row.queued
+        row.state.park()
     }
 
+    /// Stores the leaf of a task after its poll, if it has no scope of its own. Returns whether it was woken during the
+    /// poll.
     #[inline]
-    fn running(&mut self, key: Key) -> &mut TaskRow {
-        match self.rows.get_mut(key) {
-            Some(row) if row.stage == Stage::Running => row,
-            _ => unreachable!("only the task that is being polled is parked or ends"),
-        }
+    pub(crate) fn keep_leaf(&mut self, key: Key, leaf: Option<Leaf>) -> bool {
+        self.rows.get_mut(key).is_some_and(|row| {
+            row.leaf = leaf;
+            row.state.is_queued()
+        })
     }
 
-    /// Ends the task that was being polled.
+    /// Ends a task or child whose future has completed or was dropped, and wakes its joiner.
     #[inline]
     pub(crate) fn finish(&mut self, key: Key, end: End) -> Finished {
-        self.alive -= 1;
-        let row = self.running(key);
-        let scope = row.has_scope.then_some(row.scope);
-        if row.claim != Claim::Handle {
-            let row = self.rows.remove(key);
-            return Finished {
-                joiner: None,
-                unclaimed: row.map(|row| Unclaimed::new(end, row.origin, row.claim)),
-                scope,
-            };
-        }
-        row.has_scope = false;
-        let joiner = row.joiner.take();
-        match end {
+        let Some(row) = self.rows.get_mut(key) else {
+            unreachable!("K2: a task ends once")
+        };
+        self.alive -= usize::from(row.child_of == ChildOf::NONE);
+        let stage = match end {
             End::Output(task) => {
-                row.stage = Stage::Output;
-                row.task = Some(task);
+                row.task = task;
+                Stage::Output
             }
-            End::Aborted => row.stage = Stage::Aborted,
             End::Panicked(payload) => {
-                row.stage = Stage::Panicked;
                 row.task = Some(Box::pin(PanicPayload(Some(payload))));
+                Stage::Panicked
             }
-        }
+            End::Aborted => Stage::Aborted,
+        };
+        let scope = row.state.end(stage).then_some(row.scope);
+        let is_claimed = row.state.claim() == Claim::Handle;
+        let joiner = row.joiner.take();
+        let joiner = match joiner.as_ref().and_then(wake_id_of) {
+            Some(name) if self.is_ours(name) => self.wake(name),
+            _ => joiner,
+        };
         Finished {
             joiner,
-            unclaimed: None,
             scope,
+            is_claimed,
         }
     }
 
-    /// Removes the row of a task that has ended, and returns its result.
+    /// Removes the row of a task or child that has ended (K2). Returns the result, and the slot of a child.
     #[inline]
-    fn remove_ended(&mut self, key: Key) -> Option<Unclaimed> {
-        if !self.rows.get(key)?.has_ended() {
-            return None;
-        }
-        let row = self.rows.remove(key)?;
-        let end = match row.stage {
-            Stage::Output => End::Output(row.task?),
-            Stage::Panicked => End::Panicked(PanicPayload::take(row.task?)?),
-            _ => End::Aborted,
-        };
-        Some(Unclaimed::new(end, row.origin, row.claim))
+    pub(crate) fn take_end(&mut self, key: Key) -> Option<(End, u32)> {
+        self.take_row(key, |row, end| (end, row.child_of.slot))
     }
 
-    /// Takes the result for the handle, if the task has ended, and removes the row (K2).
-    #[inline]
-    pub(crate) fn take_end(&mut self, key: Key) -> Option<End> {
-        self.remove_ended(key).map(|unclaimed| unclaimed.end)
+    /// Removes the row of a task or child that has ended and has no handle (K2).
+    pub(crate) fn take_unclaimed(&mut self, key: Key) -> Option<Unclaimed> {
+        self.take_row(key, |row, end| Unclaimed {
+            end,
+            origin: Origin {
+                name: row.origin.name.take(),
+                location: row.origin.location,
+            },
+            is_reported: row.state.claim() == Claim::Reported,
+            slot: row.child_of.slot,
+        })
+    }
+
+    #[inline(always)]
+    fn take_row<R>(&mut self, key: Key, take: impl FnOnce(&mut TaskRow, End) -> R) -> Option<R> {
+        self.rows.take_out(key, |row| {
+            let end = match row.state.stage() {
+                Stage::Output => End::Output(row.task.take()),
+                Stage::Panicked => End::Panicked(PanicPayload::take(row.task.take()?)?),
+                Stage::Aborted => End::Aborted,
+                Stage::Waiting | Stage::Parked | Stage::Running => return None,
+            };
+            Some(take(row, end))
+        })
     }
 
     /// Sets the joiner of a task, and the owner of that wait. Returns the replaced waker, for the caller to drop outside
@@ -494,31 +480,25 @@ impl Tasks {
     }
 
     pub(crate) fn is_finished(&self, key: Key) -> bool {
-        self.rows.get(key).is_none_or(|row| row.has_ended())
+        self.rows.get(key).is_none_or(|row| row.state.has_ended())
     }
 
-    /// Releases the row when its handle is gone. Returns what is left, for the caller to drop outside the borrow.
+    /// Releases the row when its handle is gone. Returns the joiner and the result, for the caller to drop outside the
+    /// borrow.
     #[inline]
-    pub(crate) fn release(&mut self, key: Key, claim: Claim) -> Finished {
+    pub(crate) fn release(&mut self, key: Key, claim: Claim) -> (Option<Waker>, Option<Unclaimed>) {
         let Some(row) = self.rows.get_mut(key) else {
-            unreachable!("a join handle owns its row until it releases it")
+            return (None, None);
         };
-        row.claim = claim;
-        let joiner = row.joiner.take();
-        let unclaimed = self.remove_ended(key);
-        Finished {
-            joiner,
-            unclaimed,
-            scope: None,
-        }
+        row.state.release(claim);
+        (row.joiner.take(), self.take_unclaimed(key))
     }
 
     /// Marks the task to be dropped at its next turn (C14). Does nothing if it has ended.
     pub(crate) fn abort(&mut self, key: Key) {
         if let Some(row) = self.rows.get_mut(key)
-            && !row.has_ended()
+            && row.state.abort()
         {
-            row.aborted = true;
             let name = self.name(key);
             let foreign = self.wake(name);
             debug_assert!(foreign.is_none(), "only tasks of the runtime are aborted");
@@ -527,8 +507,7 @@ impl Tasks {
 
     /// Marks every spawned task to be dropped. Children are dropped with the futures that own them.
     pub(crate) fn abort_all(&mut self) {
-        let keys = self.rows.keys(|row| row.child_of == Child::NONE);
-        for key in keys {
+        for key in self.own(|_| true) {
             self.abort(key);
         }
     }
@@ -537,7 +516,7 @@ impl Tasks {
     pub(crate) fn remove_main(&mut self, key: Key) -> Option<Key> {
         self.alive -= 1;
         match self.rows.remove(key) {
-            Some(row) => row.has_scope.then_some(row.scope),
+            Some(row) => row.state.has_scope().then_some(row.scope),
             None => unreachable!("block_on owns its row"),
         }
     }
@@ -573,11 +552,11 @@ impl Tasks {
                 Some((key, row)) if name.fits(key) => row.child_of,
                 _ => return false,
             };
-            if child_of == Child::NONE {
+            if child_of == ChildOf::NONE {
                 return true;
             }
-            let above = match self.queues.at(child_of.queue) {
-                Some((_, queue)) if queue.ready.len() == 0 => queue.waker.as_ref(),
+            let above = match self.sets.at(child_of.set) {
+                Some((_, set)) if set.ready.len() == 0 => set.waker.as_ref(),
                 _ => return false,
             };
             match above.and_then(wake_id_of) {
@@ -592,8 +571,8 @@ impl Tasks {
     pub(crate) fn origins(&self) -> impl Iterator<Item = (Key, &Origin, bool)> {
         self.rows
             .iter()
-            .filter(|(_, row)| !row.has_ended())
-            .map(|(key, row)| (key, &row.origin, row.queued))
+            .filter(|(_, row)| !row.state.has_ended())
+            .map(|(key, row)| (key, &row.origin, row.state.is_queued()))
     }
 
     /// Returns the origin of the task with this wake ID.
@@ -604,10 +583,8 @@ impl Tasks {
 
     /// Takes the results that handles have not taken, at shutdown. The handles find nothing.
     pub(crate) fn take_ended(&mut self) -> Vec<Unclaimed> {
-        let keys = self.rows.keys(|row| row.child_of == Child::NONE);
-        keys.into_iter()
-            .filter_map(|key| self.remove_ended(key))
-            .collect()
+        let ended = self.own(TaskState::has_ended).into_iter();
+        ended.filter_map(|key| self.take_unclaimed(key)).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::inbox::Inbox;
 use super::local;
 use super::wake_id::WakeId;
-use std::cell::RefCell;
+use crate::table::TableCell;
 use std::ptr;
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
@@ -30,7 +30,7 @@ unsafe fn wake(data: *const ()) {
     // dropped while this reference lives: it ends with the borrow below, and no user code runs before that (K1).
     let tasks = unsafe { local::current().as_ref() };
     let Some(mut tasks) = tasks
-        .map(RefCell::borrow_mut)
+        .map(TableCell::borrow_mut)
         .filter(|tasks| tasks.is_ours(name))
     else {
         return Inbox::of(name.runtime()).post(name);

@@ -171,11 +171,11 @@ impl Future for Sleep {
                 Poll::Pending
             }
             Timer::Armed(runtime_id, key) => {
-                let mut waker = Some(copy_waker(context.waker()));
+                let mut waker = copy_waker(context.waker());
                 let (is_over, is_canceled) = runtime::with_own(*runtime_id, |core| {
                     (core.poll_timer(*key, &mut waker), core.is_canceled())
                 });
-                runtime::drop_waker(waker);
+                runtime::drop_waker(Some(waker));
                 if !is_over && !is_canceled {
                     return Poll::Pending;
                 }

@@ -183,7 +183,7 @@ fn errors_name_the_path_and_the_limit() {
         let client = UnixStream::connect(&path).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         server.shutdown(std::net::Shutdown::Read).unwrap();
-        for (stream, words) in [(&client, "send to "), (&server, "send to a peer at ")] {
+        for (stream, words) in [(&client, "send to "), (&server, "send to a peer of ")] {
             let _ = server.shutdown(std::net::Shutdown::Both);
             let error = stream.write("x").await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::BrokenPipe);

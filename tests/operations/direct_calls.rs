@@ -610,6 +610,18 @@ fn messages_match_those_of_the_ring() {
         assert_eq!(near.write_vectored(bufs).await.unwrap().0, 7);
         assert_eq!(far.read(vec![0; 64]).await.unwrap().1, b"one two");
 
+        // Receives into several buffers are tried as often as others are: these sends and most of the receives.
+        let vectored = async {
+            for _ in 0..100 {
+                near.write_all("onetwo").await.unwrap();
+                let room = (vec![0; 3], vec![0; 8]);
+                let (n, (one, two)) = far.read_vectored(room).await.unwrap();
+                assert_eq!((n, &one[..], &two[..]), (6, &b"one"[..], &b"two"[..]));
+            }
+        };
+        let ((), tried, _) = calls(vectored).await;
+        assert_eq!(tried > 130, attempts, "{tried} attempts");
+
         for _ in 0..4 {
             let (reader, mut writer) = io::pipe().unwrap();
             let fds = vec![OwnedFd::from(reader)];

@@ -103,7 +103,7 @@ impl TcpStream {
             false => error.into(),
             true => {
                 let mut what = format!("connect to {name} within {duration:?}");
-                for Failed { addr, error } in failed.take() {
+                for FailedAddr { addr, error } in failed.take() {
                     what += &format!(" ({addr}: {error})");
                 }
                 with_context(Elapsed.into(), what)
@@ -114,12 +114,12 @@ impl TcpStream {
 
 /// An address that was tried, and its error.
 #[derive(Debug)]
-struct Failed {
+struct FailedAddr {
     addr: SocketAddr,
     error: io::Error,
 }
 
-async fn connect_to(target: Host, failed: &RefCell<Vec<Failed>>) -> io::Result<TcpStream> {
+async fn connect_to(target: Host, failed: &RefCell<Vec<FailedAddr>>) -> io::Result<TcpStream> {
     let name = match &target {
         Host::Name(..) => Some(target.describe()),
         Host::Addrs(_) => None,
@@ -140,7 +140,7 @@ async fn connect_to(target: Host, failed: &RefCell<Vec<Failed>>) -> io::Result<T
 /// Returns the first connection that succeeds, or `None` if every address fails.
 async fn first_to_answer(
     addrs: Vec<SocketAddr>,
-    failed: &RefCell<Vec<Failed>>,
+    failed: &RefCell<Vec<FailedAddr>>,
 ) -> io::Result<Option<TcpStream>> {
     let attempts = Attempts::new(addrs);
     let raced = group(async |g: &Group<'_, '_, io::Error>| race(g, attempts, failed).await).await;
@@ -155,7 +155,7 @@ async fn first_to_answer(
 async fn race<'scope>(
     g: &'scope Group<'scope, '_, io::Error>,
     mut attempts: Attempts,
-    failed: &RefCell<Vec<Failed>>,
+    failed: &RefCell<Vec<FailedAddr>>,
 ) -> io::Result<Option<TcpStream>> {
     let mut under_way: Vec<(SocketAddr, Child<'scope, io::Result<TcpStream>>)> = Vec::new();
     loop {
@@ -186,7 +186,7 @@ async fn race<'scope>(
             }
             Err(error) if is_canceled(&error) => return Err(error),
             Err(error) => {
-                failed.borrow_mut().push(Failed { addr, error });
+                failed.borrow_mut().push(FailedAddr { addr, error });
                 attempts.failed();
             }
         }
@@ -217,12 +217,12 @@ pub(super) fn explain_one(error: io::Error, addr: SocketAddr) -> io::Error {
 #[derive(Debug)]
 struct AllFailed {
     name: String,
-    failed: Vec<Failed>,
+    failed: Vec<FailedAddr>,
     /// The index of the most informative failure.
     telling: usize,
 }
 
-fn all_failed(name: String, failed: Vec<Failed>) -> io::Error {
+fn all_failed(name: String, failed: Vec<FailedAddr>) -> io::Error {
     use io::ErrorKind::{AddrNotAvailable, HostUnreachable, NetworkUnreachable, Unsupported};
     // A machine without IPv6 cannot reach some address of almost every name, which is not informative.
     let telling = failed.iter().position(|failed| {
@@ -245,7 +245,7 @@ fn all_failed(name: String, failed: Vec<Failed>) -> io::Error {
 impl fmt::Display for AllFailed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "connect to {}: ", self.name)?;
-        for (n, Failed { addr, error }) in self.failed.iter().enumerate() {
+        for (n, FailedAddr { addr, error }) in self.failed.iter().enumerate() {
             let between = if n == 0 { "" } else { "; " };
             write!(f, "{between}{addr}: {error}")?;
         }

@@ -34,11 +34,10 @@ pub(in crate::op) fn fds_control(fds: &[impl AsFd]) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
     }
     let mut control = Vec::new();
-    let numbers = fds.iter().map(|fd| fd.as_fd().as_raw_fd().to_ne_bytes());
-    let numbers: Vec<[u8; 4]> = numbers.collect();
+    let numbers = fds.iter().map(|fd| fd.as_fd().as_raw_fd());
+    let numbers: Vec<u8> = numbers.flat_map(i32::to_ne_bytes).collect();
     if !numbers.is_empty() {
-        let numbers = numbers.as_flattened();
-        push_control(&mut control, libc::SOL_SOCKET, libc::SCM_RIGHTS, numbers);
+        push_control(&mut control, libc::SOL_SOCKET, libc::SCM_RIGHTS, &numbers);
     }
     Ok(control)
 }

@@ -9,7 +9,6 @@ use std::ptr;
 
 /// The header, its vector and its address: one allocation (O2), and a second one for ancillary data, if there is any.
 /// The kernel reads the header when a receive first runs, and may write it until the last completion.
-#[doc(hidden)]
 pub struct MessageHeader(Box<Parts>);
 
 struct Parts {
@@ -19,33 +18,46 @@ struct Parts {
     control: Vec<u8>,
 }
 
-/// What an operation on a stream has as its header: nothing, or a header.
-#[doc(hidden)]
+/// What an operation has as its header: nothing, or a header.
 pub trait Header: Default + 'static {
-    /// Returns the header, if there is one, for what the operation lends: an address and a length.
-    fn message(
-        &mut self,
-        start: *const u8,
-        len: u32,
-        is_vectored: bool,
-    ) -> Option<*const libc::msghdr>;
+    /// Returns the header for what the operation lends: `len` bytes from `start`, or as many vectors. Null if there is
+    /// none.
+    fn message(&mut self, start: *const u8, len: u32, is_vectored: bool) -> *const libc::msghdr;
 }
 
 impl Header for () {
     #[inline]
-    fn message(&mut self, _: *const u8, _: u32, _: bool) -> Option<*const libc::msghdr> {
-        None
+    fn message(&mut self, _: *const u8, _: u32, _: bool) -> *const libc::msghdr {
+        ptr::null()
     }
 }
 
 impl Header for MessageHeader {
-    fn message(
-        &mut self,
-        start: *const u8,
-        len: u32,
-        is_vectored: bool,
-    ) -> Option<*const libc::msghdr> {
-        Some(self.pointing_to(start, len, is_vectored))
+    fn message(&mut self, start: *const u8, len: u32, is_vectored: bool) -> *const libc::msghdr {
+        let parts: *mut Parts = &raw mut *self.0;
+        let (start, len) = (start.cast_mut(), len as usize);
+        // SAFETY: all are fields of one allocation that is there and ours; references to single ones end in the same
+        // line.
+        unsafe {
+            (*parts).vector.iov_base = start.cast();
+            (*parts).vector.iov_len = len;
+            let header = &raw mut (*parts).header;
+            ((*header).msg_iov, (*header).msg_iovlen) = match is_vectored {
+                true => (start.cast(), len),
+                false => (&raw mut (*parts).vector, 1),
+            };
+            (*header).msg_name = match (*header).msg_namelen {
+                0 => ptr::null_mut(),
+                _ => (&raw mut (*parts).address).cast(),
+            };
+            let control = &mut (*parts).control;
+            (*header).msg_control = match control.len() {
+                0 => ptr::null_mut(),
+                _ => control.as_mut_ptr().cast(),
+            };
+            (*header).msg_flags = 0;
+            header
+        }
     }
 }
 
@@ -87,39 +99,6 @@ impl MessageHeader {
         parts.control.clear();
         parts.control.resize(control_len, 0);
         parts.header.msg_controllen = control_len;
-    }
-
-    /// Returns the header for what an operation lends: `len` bytes from `start`, or as many vectors.
-    pub(super) fn pointing_to(
-        &mut self,
-        start: *const u8,
-        len: u32,
-        is_vectored: bool,
-    ) -> *const libc::msghdr {
-        let parts: *mut Parts = &raw mut *self.0;
-        let (start, len) = (start.cast_mut(), len as usize);
-        // SAFETY: all are fields of one allocation that is there and ours; references to single ones end in the same
-        // line.
-        unsafe {
-            (*parts).vector.iov_base = start.cast();
-            (*parts).vector.iov_len = len;
-            let header = &raw mut (*parts).header;
-            ((*header).msg_iov, (*header).msg_iovlen) = match is_vectored {
-                true => (start.cast(), len),
-                false => (&raw mut (*parts).vector, 1),
-            };
-            (*header).msg_name = match (*header).msg_namelen {
-                0 => ptr::null_mut(),
-                _ => (&raw mut (*parts).address).cast(),
-            };
-            let control = &mut (*parts).control;
-            (*header).msg_control = match control.len() {
-                0 => ptr::null_mut(),
-                _ => control.as_mut_ptr().cast(),
-            };
-            (*header).msg_flags = 0;
-            header
-        }
     }
 
     /// Returns the sender's or the receiver's address. A length of zero means that there is none.

@@ -1,6 +1,6 @@
 //! Receiving datagrams, with addresses and ancillary data.
 
-use super::header::MessageHeader;
+use super::header::{Header, MessageHeader};
 use super::message::fds_room;
 use super::shared::{Datagram, DatagramSocket};
 use crate::buf::{BufError, BufResult, IoBufMut, Lend, LendMut, Part, as_room, fill, need_room};
@@ -96,12 +96,6 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
             fds: unsafe { header.fds() },
         }
     }
-
-    fn with_context(&self, error: io::Error) -> io::Error {
-        self.permit
-            .shared()
-            .with_context("receive from", None, error)
-    }
 }
 
 impl Datagrams {
@@ -121,10 +115,7 @@ impl Datagrams {
             let room = unsafe { as_room(buf) };
             let socket = SockRef::from(self.fd());
             let received = socket.recv_from_with_flags(room, libc::MSG_DONTWAIT);
-            received.map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => error,
-                _ => self.with_context("receive from", None, error),
-            })?
+            received.map_err(|error| self.recv_failed(error))?
         };
         T::from_message(Message {
             len,
@@ -172,7 +163,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         let control_len = socket.control_len();
         let header = self.permit.take_header();
         header.make_room(control_len);
-        entry.addr(header.pointing_to(self.lent.addr_mut(), self.lent.entry_len(), false))
+        entry.addr(header.message(self.lent.addr_mut(), self.lent.entry_len(), false))
     }
 
     fn complete(mut self, completion: Completion) -> Self::Output {
@@ -199,7 +190,7 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
         let full_len = match completion.result() {
             Ok(n) => n as usize,
             Err(error) => {
-                let error = self.with_context(error);
+                let error = self.permit.shared().recv_failed(error);
                 return self.fail(error);
             }
         };
@@ -219,8 +210,8 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             fds_max,
         });
         // SAFETY: the kernel has written this many bytes from the start of the buffer.
-        let (len, buf) = unsafe { self.lent.give_back_filled(Ok(len as u32)) }?;
-        with_buf(buf, len, received)
+        unsafe { self.lent.set_filled(len) };
+        with_buf(self.lent.into_bufs(), len, received)
     }
 
     /// The next receive returns the datagram, or the error, which the kernel reports only once.
@@ -233,7 +224,9 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             (Some(kept), ..) => kept,
             // SAFETY: the completion is that of a receive, and it is disposed of once.
             (None, Some(header), Ok(n)) => Ok(unsafe { self.datagram(header, n as usize) }),
-            (None, _, Err(error)) if !completion.was_interrupted() => Err(self.with_context(error)),
+            (None, _, Err(error)) if !completion.was_interrupted() => {
+                Err(self.permit.shared().recv_failed(error))
+            }
             (None, ..) => return,
         };
         // A peek leaves the datagram in the socket; descriptors that came with it were copies.

@@ -1,7 +1,7 @@
 //! Sending datagrams, with addresses and ancillary data.
 
 use super::control::fds_control;
-use super::header::MessageHeader;
+use super::header::{Header, MessageHeader};
 use super::shared::DatagramSocket;
 use super::with_fds::WithFds;
 use crate::buf::{BufResult, IoBuf, Lend, Part};
@@ -27,12 +27,12 @@ pub struct SendMessage<B: IoBuf> {
     lent: Part<B>,
     /// It must wait before it is submitted: for its address, or for room, if there was none.
     must_wait: bool,
-    wait: Option<Wait>,
+    wait: Option<SendWait>,
 }
 
 /// The wait until a datagram can be sent, which also returns the address if that had to be looked up. On the heap,
 /// because most sends do not need it.
-type Wait = Pin<Box<dyn Future<Output = io::Result<Option<SockAddr>>>>>;
+type SendWait = Pin<Box<dyn Future<Output = io::Result<Option<SockAddr>>>>>;
 
 impl<B: IoBuf> SendMessage<B> {
     /// Sends the bytes that the buffer holds, to that address or to the connected peer.
@@ -119,11 +119,6 @@ impl<B: IoBuf> SendMessage<B> {
             .filter(|_| self.permit.lane() == Lane::Unordered)
             .map(MessageHeader::address)
     }
-
-    fn with_context(&self, error: io::Error) -> io::Error {
-        let (len, to) = (self.lent.bytes(), self.address());
-        self.permit.shared().send_failed(len, to.as_ref(), error)
-    }
 }
 
 // SAFETY: the memory is lent by the contract of `Lend`; the header is an allocation of its own. The operation holds the
@@ -149,7 +144,7 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     fn entry(&mut self) -> Entry {
         let (start, len) = (self.lent.addr(), self.lent.entry_len());
         let header = self.permit.spare.as_mut();
-        let header = header.map(|header| header.pointing_to(start, len, false));
+        let header = header.map(|header| header.message(start, len, false));
         let socket = self.permit.shared();
         match header {
             Some(header) => socket.entry(Opcode::SENDMSG).addr(header).len(1),
@@ -165,8 +160,10 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     }
 
     fn complete(self, completion: Completion) -> Self::Output {
-        let sent = completion.result();
-        let sent = sent.map_err(|error| self.with_context(error));
+        let sent = completion.result().map_err(|error| {
+            let (len, to) = (self.lent.bytes(), self.address());
+            self.permit.shared().send_failed(len, to.as_ref(), error)
+        });
         self.lent.give_back(sent)
     }
 
@@ -180,11 +177,8 @@ unsafe impl<B: IoBuf> Operation for SendMessage<B> {
         if completion.raw() == -libc::ECONNREFUSED
             && let Err(error) = completion.result()
         {
-            let error = self
-                .permit
-                .shared()
-                .with_context("receive from", None, error);
-            self.permit.shared().keep(Err(error));
+            let socket = self.permit.shared();
+            socket.keep(Err(socket.recv_failed(error)));
         }
     }
 }
@@ -201,10 +195,7 @@ impl Datagrams {
                 socket.send_with_flags(buf, flags)
             }
         };
-        sent.map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => error,
-            _ => self.send_failed(buf.len(), to, error),
-        })
+        sent.map_err(|error| self.send_failed(buf.len(), to, error))
     }
 }
 

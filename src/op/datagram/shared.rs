@@ -4,9 +4,9 @@ use super::header::MessageHeader;
 use crate::op::SharedFd;
 use crate::op::fd::{Lane, Ordered, OrderedFd, Permit};
 use crate::op::fifo_lock::FifoLock;
-use crate::op::socket::describe;
-use crate::sys::with_context;
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use crate::op::socket::{describe, with_peer};
+use crate::sys::{counted, with_context};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -76,27 +76,10 @@ impl Datagrams {
         self.own.control_len.get()
     }
 
-    /// Adds what was tried, and the peer, to an error. If the peer has no address, the socket's own address identifies
-    /// it.
+    /// Adds the peer to the error of a receive.
     #[cold]
-    pub(super) fn with_context(
-        &self,
-        what: &str,
-        to: Option<&SockAddr>,
-        error: io::Error,
-    ) -> io::Error {
-        if error.raw_os_error().is_none() {
-            return error;
-        }
-        let socket = SockRef::from(self.fd());
-        let named = |address: &SockAddr| address.len() > 0 && !address.is_unnamed();
-        let peer = to.cloned().or_else(|| socket.peer_addr().ok());
-        let what = match (peer.filter(named), socket.local_addr().ok().filter(named)) {
-            (Some(peer), _) => format!("{what} {}", describe(&peer)),
-            (None, Some(local)) => format!("{what} a peer of {}", describe(&local)),
-            (None, None) => format!("{what} a socket without a name"),
-        };
-        with_context(error, what)
+    pub(super) fn recv_failed(&self, error: io::Error) -> io::Error {
+        with_peer(error, "receive from", self.fd(), None)
     }
 
     /// Adds what was to be sent, and to whom, to an error.
@@ -107,11 +90,8 @@ impl Datagrams {
         to: Option<&SockAddr>,
         error: io::Error,
     ) -> io::Error {
-        let what = match len {
-            1 => "send 1 byte to".to_owned(),
-            _ => format!("send {len} bytes to"),
-        };
-        self.with_context(&what, to, error)
+        let what = format!("send {} to", counted(len, "byte"));
+        with_peer(error, &what, self.fd(), to)
     }
 
     /// Returns a descriptor that is writable when there is room for a datagram to that address, or to the peer.

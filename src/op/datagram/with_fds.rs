@@ -7,7 +7,6 @@ use std::io;
 use std::os::fd::AsFd;
 
 /// A send of bytes together with the descriptors in its ancillary data.
-#[doc(hidden)]
 pub struct WithFds<O, F> {
     pub(in crate::op) send: O,
     /// Kept open until the kernel has taken them over (O5).

@@ -33,17 +33,9 @@ impl OpenAt {
         })
     }
 
-    /// Opens a file. `flags` and `mode` are those of `open(2)`; `O_CLOEXEC` is added. Errors name the path.
-    pub(crate) async fn path(path: &Path, flags: i32, mode: u32) -> io::Result<SharedFd> {
-        OpenAt::path_with(path, flags, mode, false).await
-    }
-
-    /// Opens a FIFO, and waits until the other end is opened.
-    pub(crate) async fn fifo(path: &Path, flags: i32) -> io::Result<SharedFd> {
-        OpenAt::path_with(path, flags, 0, true).await
-    }
-
-    async fn path_with(
+    /// Opens a file. `flags` and `mode` are those of `open(2)`; `O_CLOEXEC` is added. If it is known to be a FIFO,
+    /// `waits`, until the other end is opened. Errors name the path.
+    pub(crate) async fn path(
         path: &Path,
         flags: i32,
         mode: u32,

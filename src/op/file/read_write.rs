@@ -14,7 +14,6 @@ pub type Read<B> = FileRead<Part<B>>;
 pub type ReadVectored<B> = FileRead<Vectored<B>>;
 
 /// Reads into what it lends.
-#[doc(hidden)]
 pub struct FileRead<L: LendMut> {
     fd: SharedFd,
     lent: L,
@@ -42,11 +41,7 @@ unsafe impl<L: LendMut> Operation for FileRead<L> {
 
     #[inline]
     fn entry(&mut self) -> Entry {
-        let opcode = if L::IS_VECTORED {
-            Opcode::READV
-        } else {
-            Opcode::READ
-        };
+        let opcode = L::either(Opcode::READ, Opcode::READV);
         self.fd
             .read_entry(opcode, self.lent.bytes())
             .addr(self.lent.addr_mut())
@@ -65,9 +60,13 @@ unsafe impl<L: LendMut> Operation for FileRead<L> {
     }
 
     #[inline]
-    fn complete(self, completion: Completion) -> Self::Output {
-        // SAFETY: the kernel has written that many bytes, in order.
-        unsafe { self.lent.give_back_filled(completion.result()) }
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        let read = completion.result();
+        if let Ok(n) = read {
+            // SAFETY: the kernel has written that many bytes, in order.
+            unsafe { self.lent.set_filled(n as usize) };
+        }
+        self.lent.give_back(read)
     }
 
     /// The bytes of a late read at an offset can be read again, and so can those of a read at the cursor that the ring
@@ -86,7 +85,6 @@ pub type Write<B> = FileWrite<Part<B>>;
 pub type WriteVectored<B> = FileWrite<Vectored<B>>;
 
 /// Writes what it lends, or as much of it as one call takes.
-#[doc(hidden)]
 pub struct FileWrite<L: Lend> {
     fd: SharedFd,
     lent: L,
@@ -114,11 +112,7 @@ unsafe impl<L: Lend> Operation for FileWrite<L> {
 
     #[inline]
     fn entry(&mut self) -> Entry {
-        let opcode = if L::IS_VECTORED {
-            Opcode::WRITEV
-        } else {
-            Opcode::WRITE
-        };
+        let opcode = L::either(Opcode::WRITE, Opcode::WRITEV);
         self.fd
             .entry(opcode)
             .addr(self.lent.addr())

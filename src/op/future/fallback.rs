@@ -1,10 +1,10 @@
 //! An operation that was not submitted at once: its submission failed, or the kernel may be unable to create a thread
 //! for it. In the latter case, the operation is served on this thread or fails, unless the ring needs no thread for it.
 
-use super::{Op, OpState, submit_to, wait};
+use super::{End, Op, OpState, submit_to, wait};
 use crate::op::file::watch_cursor;
 use crate::op::{Entry, Operation};
-use crate::runtime;
+use crate::runtime::{self, Core};
 use crate::sys::Instant;
 use std::io;
 use std::task::{Context, Poll, Waker};
@@ -25,7 +25,7 @@ impl<O: Operation> Op<O> {
         entry: &Entry,
         context: &mut Context<'_>,
         deadline: Option<Instant>,
-    ) -> Poll<O::Output> {
+    ) -> Poll<End> {
         match self.fall_back(why, entry) {
             // Yield to other tasks first.
             OpState::Idle => {
@@ -36,7 +36,7 @@ impl<O: Operation> Op<O> {
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            OpState::Ready(completion) => Poll::Ready(self.finish().complete(completion)),
+            OpState::Ready(completion) => Poll::Ready(Ok(completion)),
             state => {
                 self.state = state;
                 let Some(slot) = self.in_flight() else {
@@ -62,17 +62,10 @@ impl<O: Operation> Op<O> {
             return OpState::Rejected(error);
         }
         let core = runtime::required();
-        if core.lacks_threads() {
-            if !core.may_serve() {
-                return OpState::Idle;
-            }
-            if let Some(completion) = core.serve(entry, self.state.lacked_thread()) {
-                return OpState::Ready(completion);
-            }
-            let may_try = entry.opcode().is_polled() && self.restarts < RESTARTS_WITHOUT_THREAD_MAX;
-            if self.state.lacked_thread() && !may_try && core.lacks_threads_now() {
-                return OpState::Rejected(runtime::no_thread_for(O::NAME));
-            }
+        if core.lacks_threads()
+            && let Some(state) = without_thread(&core, entry, &self.state, self.restarts, O::NAME)
+        {
+            return state;
         }
         if let Some(operation) = &mut self.operation {
             watch_cursor(operation);
@@ -82,4 +75,24 @@ impl<O: Operation> Op<O> {
             Err((error, _)) => OpState::Rejected(error),
         }
     }
+}
+
+/// Serves an entry while the kernel can create no thread. Returns the state of the operation, or `None` if the ring may
+/// be able to serve it all the same.
+fn without_thread(
+    core: &Core,
+    entry: &Entry,
+    state: &OpState,
+    restarts: u16,
+    kind: &'static str,
+) -> Option<OpState> {
+    if !core.may_serve() {
+        return Some(OpState::Idle);
+    }
+    if let Some(completion) = core.serve(entry, state.lacked_thread()) {
+        return Some(OpState::Ready(completion));
+    }
+    let may_try = entry.opcode().is_polled() && restarts < RESTARTS_WITHOUT_THREAD_MAX;
+    let fails = state.lacked_thread() && !may_try && core.lacks_threads_now();
+    fails.then(|| OpState::Rejected(runtime::no_thread_for(kind)))
 }

@@ -92,6 +92,9 @@ enum OpState {
     Finished,
 }
 
+/// The completion that the operation ends with, or the error that stopped it.
+type End = io::Result<Completion>;
+
 /// The runtime's ID and the slot's key.
 type Slot = (u64, Key);
 
@@ -120,18 +123,17 @@ impl<O: Operation> Op<O> {
 
     /// Creates the future of an operation with bad input: it ends with this error and gives its values back.
     pub(crate) fn rejected(operation: O, error: io::Error) -> Op<O> {
-        let mut op = Op::new(operation);
-        op.state = OpState::Rejected(error);
-        op
+        Op::checked(operation, Err(error))
     }
 
     /// Creates the future of an operation, rejected if the check of its input failed.
     #[inline]
     pub(super) fn checked(operation: O, check: io::Result<()>) -> Op<O> {
-        match check {
-            Ok(()) => Op::new(operation),
-            Err(error) => Op::rejected(operation, error),
+        let mut op = Op::new(operation);
+        if let Err(error) = check {
+            op.state = OpState::Rejected(error);
         }
+        op
     }
 
     /// Submits the operation now, before it is awaited, so that several can be in the kernel at once.
@@ -281,11 +283,11 @@ impl<O: Operation> Op<O> {
     /// Returns the error of an operation that failed without the kernel. Consumes budget, so that a loop that ignores
     /// the error still yields.
     #[cold]
-    fn reject(&mut self, context: &Context<'_>) -> Poll<O::Output> {
+    fn reject(&mut self, context: &Context<'_>) -> Poll<End> {
         ready!(runtime::poll_coop_budget(context.waker()));
         runtime::try_with(Core::spend_coop_budget);
         match mem::replace(&mut self.state, OpState::Finished) {
-            OpState::Rejected(error) => Poll::Ready(self.finish().fail(error)),
+            OpState::Rejected(error) => Poll::Ready(Err(error)),
             _ => unreachable!("only what is rejected comes here"),
         }
     }
@@ -296,7 +298,7 @@ impl<O: Operation> Op<O> {
         &mut self,
         context: &mut Context<'_>,
         deadline: impl Fn() -> Option<Instant>,
-    ) -> Poll<O::Output> {
+    ) -> Poll<End> {
         let Some(operation) = &mut self.operation else {
             unreachable!("an operation that is still to start is there")
         };
@@ -312,7 +314,7 @@ impl<O: Operation> Op<O> {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            return Poll::Ready(self.finish().complete(completion));
+            return Poll::Ready(Ok(completion));
         }
         match try_submit(
             operation,
@@ -338,7 +340,7 @@ impl<O: Operation> Op<O> {
         readiness: Readiness,
         context: &Context<'_>,
         deadline: Option<Instant>,
-    ) -> Poll<O::Output> {
+    ) -> Poll<End> {
         match readiness {
             Readiness::Start | Readiness::Wait => {
                 if !matches!(self.state, OpState::Queued(_)) {
@@ -347,24 +349,23 @@ impl<O: Operation> Op<O> {
                 let OpState::Queued(queue) = &mut self.state else {
                     unreachable!("it was put there above")
                 };
-                let over = queue.wait(context, deadline);
-                over.map(|error| self.finish().fail(error))
+                queue.wait(context, deadline).map(Err)
             }
             // Being ready without the kernel consumes budget.
             Readiness::Done(completion) => {
                 runtime::with(Core::spend_coop_budget);
-                Poll::Ready(self.finish().complete(completion))
+                Poll::Ready(Ok(completion))
             }
             Readiness::Failed(error) => {
                 runtime::with(Core::spend_coop_budget);
-                Poll::Ready(self.finish().fail(error))
+                Poll::Ready(Err(error))
             }
         }
     }
 
-    fn reject_canceled(&mut self, context: &Context<'_>) -> Poll<O::Output> {
+    fn reject_canceled(&mut self, context: &Context<'_>) -> Poll<End> {
         let canceled = ready!(self.leaf.cancel(context));
-        Poll::Ready(self.finish().fail(canceled.into()))
+        Poll::Ready(Err(canceled.into()))
     }
 }
 
@@ -401,7 +402,7 @@ fn try_submit<O: Operation>(
     state: &OpState,
 ) -> Result<Slot, NotSubmitted> {
     runtime::with(|core| {
-        if core.thread_shortage.is_believed() && (state.lacked_thread() || entry.is_of_files()) {
+        if core.thread_shortage.is_short() && (state.lacked_thread() || entry.is_of_files()) {
             return Err((None, waker));
         }
         watch_cursor(operation);
@@ -448,6 +449,20 @@ impl<O: Operation> Op<O> {
         context: &mut Context<'_>,
         deadline: impl Fn() -> Option<Instant>,
     ) -> Poll<O::Output> {
+        match self.poll_end(context, deadline) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(completion)) => Poll::Ready(self.finish().complete(completion)),
+            Poll::Ready(Err(error)) => Poll::Ready(self.finish().fail(error)),
+        }
+    }
+
+    /// Polls for the end of the operation, which is still there.
+    #[inline]
+    fn poll_end(
+        &mut self,
+        context: &mut Context<'_>,
+        deadline: impl Fn() -> Option<Instant>,
+    ) -> Poll<End> {
         let this = self;
         match &mut this.state {
             OpState::InFlight { slot, first } => {
@@ -477,37 +492,37 @@ impl<O: Operation> Op<O> {
                             if this.reset_to_retry(result, is_cancel_requested) {
                                 // Treat it as a first start, which is rejected if the scope was canceled since the
                                 // completion (C2).
-                                return this.poll_until(context, deadline);
+                                return this.poll_end(context, deadline);
                             }
-                            let operation = this.finish();
-                            if is_cancel_requested && operation.had_no_effect(result) {
-                                return Poll::Ready(operation.fail(stopped(deadline())));
+                            if let Some(operation) = &this.operation {
+                                if is_cancel_requested && operation.had_no_effect(result) {
+                                    return Poll::Ready(Err(stopped(deadline())));
+                                }
+                                mend_cursor(operation, result);
                             }
-                            mend_cursor(&operation, result);
-                            return Poll::Ready(operation.complete(result));
+                            return Poll::Ready(Ok(result));
                         }
                     }
                 }
             }
             OpState::Idle | OpState::LackedThread if is_canceled::<O>() => {
-                this.reject_canceled(context)
+                return this.reject_canceled(context);
             }
-            OpState::Idle | OpState::LackedThread => this.start(context, deadline),
+            OpState::Idle | OpState::LackedThread => {}
             OpState::Queued(queue) => {
                 if let Some(error) = queue.over(context, deadline()) {
-                    return Poll::Ready(this.finish().fail(error));
+                    return Poll::Ready(Err(error));
                 }
-                this.start(context, deadline)
             }
-            OpState::Ready(completion) => {
-                let completion = *completion;
-                Poll::Ready(this.finish().complete(completion))
-            }
+            OpState::Ready(completion) => return Poll::Ready(Ok(*completion)),
             // Rejections are counted, so that a loop that swallows the error ends (C2).
-            OpState::Rejected(_) if is_canceled_here::<O>() => this.reject_canceled(context),
-            OpState::Rejected(_) => this.reject(context),
+            OpState::Rejected(_) if is_canceled_here::<O>() => {
+                return this.reject_canceled(context);
+            }
+            OpState::Rejected(_) => return this.reject(context),
             OpState::Finished => panic!("an operation was polled after it was ready"),
         }
+        this.start(context, deadline)
     }
 }
 

@@ -38,7 +38,8 @@ impl QueuedWait {
     ) -> Poll<io::Error> {
         if let Some(deadline) = deadline {
             // An alarm that has fired woke this task, which checked the time before it got here.
-            self.alarm.poll(deadline, context.waker());
+            self.alarm
+                .poll(&runtime::required(), deadline, context.waker());
         }
         self.waiting.poll(context).map(io::Error::from)
     }

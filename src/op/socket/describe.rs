@@ -1,6 +1,8 @@
 //! The other end of a socket, described for error messages.
 
+use crate::sys::with_context;
 use socket2::{SockAddr, SockRef};
+use std::io;
 use std::os::fd::AsFd;
 
 /// Formats an address for error messages.
@@ -17,17 +19,27 @@ pub(crate) fn describe(address: &SockAddr) -> String {
     }
 }
 
-/// Describes the peer of a connected socket. Of two connected Unix sockets, usually only one has a name, so the local
-/// name is the fallback.
-pub(in crate::op) fn describe_peer(socket: &impl AsFd) -> Option<String> {
+/// Adds what was tried, and the receiver or the peer, to an error of the system. Of two connected Unix sockets, usually
+/// only one has a name, so the local name is the fallback. `WouldBlock` stays as it is: loops compare it.
+#[cold]
+pub(in crate::op) fn with_peer(
+    error: io::Error,
+    what: &str,
+    socket: &impl AsFd,
+    to: Option<&SockAddr>,
+) -> io::Error {
     let socket = SockRef::from(socket);
-    let peer = socket.peer_addr().ok()?;
-    if !peer.is_unnamed() {
-        return Some(describe(&peer));
-    }
-    let own = socket.local_addr().ok()?;
-    Some(match own.is_unnamed() {
-        true => describe(&peer),
-        false => format!("a peer at {}", describe(&own)),
-    })
+    let named = |address: &SockAddr| address.len() > 0 && !address.is_unnamed();
+    let peer = to.cloned().or_else(|| socket.peer_addr().ok());
+    let peer = match (peer.filter(named), socket.local_addr()) {
+        _ if error.raw_os_error().is_none() || error.kind() == io::ErrorKind::WouldBlock => {
+            return error;
+        }
+        (Some(peer), _) => describe(&peer),
+        (None, Ok(own)) if named(&own) => format!("a peer of {}", describe(&own)),
+        (None, Ok(_)) => "a socket without a name".to_owned(),
+        // A pipe.
+        (None, Err(_)) => return error,
+    };
+    with_context(error, format!("{what} {peer}"))
 }

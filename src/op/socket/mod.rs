@@ -7,4 +7,4 @@ mod describe;
 pub(crate) use accept::{Accept, Accepted, Arrived};
 pub(crate) use connect::Connect;
 pub(crate) use describe::describe;
-pub(super) use describe::describe_peer;
+pub(super) use describe::with_peer;

@@ -31,6 +31,7 @@ use futures_core::Stream as FuturesStream;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,7 +76,9 @@ pub struct Chunks<'a> {
     stream: Rc<Stream>,
     /// The right to receive, or a place in line for it, while no receive holds it.
     permit: Option<StreamPermit>,
-    source: Source,
+    /// Where chunks are received to, if there are provided buffers: decided when the first one is requested.
+    provided: Option<Provided>,
+    is_decided: bool,
     /// The receive into an allocation of its own.
     heap_receive: Option<Op<WithPermit<Recv<Vec<u8>>>>>,
     leaf: Waiting,
@@ -84,13 +87,6 @@ pub struct Chunks<'a> {
     /// The peer has ended its side.
     has_ended: bool,
     _stream: PhantomData<&'a Stream>,
-}
-
-/// Where chunks are received to: decided when the first one is requested.
-enum Source {
-    Unknown,
-    Heap,
-    Provided(Provided),
 }
 
 /// Receives into the runtime's provided buffers.
@@ -107,7 +103,8 @@ impl Chunks<'_> {
         Chunks {
             stream,
             permit: None,
-            source: Source::Unknown,
+            provided: None,
+            is_decided: false,
             heap_receive: None,
             leaf: Waiting::default(),
             is_waiting: false,
@@ -191,8 +188,8 @@ impl Chunks<'_> {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        if let Source::Unknown = self.source {
-            self.source = source(&self.stream);
+        if !mem::replace(&mut self.is_decided, true) {
+            self.provided = provided(&self.stream);
         }
         loop {
             if let Some(receive) = &mut self.heap_receive {
@@ -231,7 +228,7 @@ impl Chunks<'_> {
     /// Returns the next completion of the receive into provided buffers; `None` if there is no such receive in flight.
     #[inline]
     fn take_arrived(&mut self, context: &Context<'_>) -> Poll<Option<Received>> {
-        let Source::Provided(shared) = &mut self.source else {
+        let Some(shared) = &mut self.provided else {
             return Poll::Ready(None);
         };
         runtime::with_own(shared.runtime_id, |_| {});
@@ -240,7 +237,7 @@ impl Chunks<'_> {
 
     #[cold]
     fn note_no_buffer(&mut self) {
-        if let Source::Provided(shared) = &mut self.source {
+        if let Some(shared) = &mut self.provided {
             shared.heap_left = HEAP_CHUNKS;
         }
     }
@@ -261,7 +258,7 @@ impl Chunks<'_> {
                 false => Poll::Pending,
             };
         }
-        if let Source::Provided(shared) = &mut self.source {
+        if let Some(shared) = &mut self.provided {
             if shared.heap_left == 0 {
                 let receive = RecvMultishot::new(permit, shared.buffers.clone());
                 return Poll::Ready(shared.receive.start(receive).err().map(Err));
@@ -275,7 +272,7 @@ impl Chunks<'_> {
 
     /// Takes the right to receive back from a receive that has ended.
     fn take_permit_back(&mut self) {
-        if let Source::Provided(shared) = &mut self.source
+        if let Some(shared) = &mut self.provided
             && let Some(ended) = shared.receive.take_ended()
         {
             self.permit = Some(ended.into_permit());
@@ -306,7 +303,7 @@ impl Chunks<'_> {
 
     /// Ends the wait for a chunk.
     fn stop_waiting(&mut self) {
-        if let Source::Provided(shared) = &self.source {
+        if let Some(shared) = &self.provided {
             shared.receive.stop_awaiting();
         }
         self.leaf.end();
@@ -314,22 +311,17 @@ impl Chunks<'_> {
     }
 }
 
-fn source(stream: &Stream) -> Source {
+fn provided(stream: &Stream) -> Option<Provided> {
     // Pipes do not support `recv`. (They have no `chunks` method either.)
     let is_socket = stream.kind() != StreamKind::Pipe;
-    let shared = runtime::with(|core| {
-        let buffers = core.receive_buffers().filter(|_| is_socket)?;
-        Some((core.runtime_id(), buffers))
-    });
-    match shared {
-        None => Source::Heap,
-        Some((runtime_id, buffers)) => Source::Provided(Provided {
-            buffers,
-            runtime_id,
+    runtime::with(|core| {
+        Some(Provided {
+            buffers: core.receive_buffers().filter(|_| is_socket)?,
+            runtime_id: core.runtime_id(),
             receive: OwnedOp::new(),
             heap_left: 0,
-        }),
-    }
+        })
+    })
 }
 
 /// Whether an error is from an earlier cancellation, while the current scope is not canceled.

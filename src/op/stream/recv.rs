@@ -33,7 +33,6 @@ pub type Recv<B> = StreamRecv<Part<B>>;
 pub type RecvVectored<B> = StreamRecv<Vectored<B>, MessageHeader>;
 
 /// Receives into what it lends.
-#[doc(hidden)]
 pub struct StreamRecv<L: LendMut, H: Header = ()> {
     permit: StreamPermit,
     pub(super) lent: L,
@@ -55,10 +54,10 @@ impl<L: LendMut, H: Header> StreamRecv<L, H> {
 
     #[inline]
     fn with_flags(stream: Rc<Stream>, bufs: L::Bufs, flags: i32) -> Op<StreamRecv<L, H>> {
+        let lent = L::room(bufs);
+        let check = need_room(lent.bytes());
         let permit = StreamPermit::new(stream, Lane::In);
-        let recv = StreamRecv::build(permit, L::room(bufs), flags);
-        let check = need_room(recv.lent.bytes());
-        Op::checked(recv, check)
+        Op::checked(StreamRecv::build(permit, lent, flags), check)
     }
 
     #[inline]
@@ -139,16 +138,13 @@ unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
         let (start, len) = (self.lent.addr_mut(), self.lent.entry_len());
         let stream = self.permit.shared();
         if stream.kind() == StreamKind::Pipe {
-            let opcode = if L::IS_VECTORED {
-                Opcode::READV
-            } else {
-                Opcode::READ
-            };
+            let opcode = L::either(Opcode::READ, Opcode::READV);
             return stream.entry(opcode).offset(u64::MAX).addr(start).len(len);
         }
-        let entry = match self.header.message(start, len, L::IS_VECTORED) {
-            None => stream.entry(Opcode::RECV).addr(start).len(len),
-            Some(header) => stream.entry(Opcode::RECVMSG).addr(header).len(1),
+        let header = self.header.message(start, len, L::IS_VECTORED);
+        let entry = match header.is_null() {
+            true => stream.entry(Opcode::RECV).addr(start).len(len),
+            false => stream.entry(Opcode::RECVMSG).addr(header).len(1),
         };
         stream
             .recv_hint()
@@ -161,17 +157,20 @@ unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
     }
 
     #[inline]
-    fn complete(self, completion: Completion) -> Self::Output {
-        let stream = self.permit.shared();
-        let received = match completion.result() {
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        let received = completion.result();
+        match received {
             Ok(n) => {
-                stream.recv_hint().note(completion);
-                Ok(n)
+                self.stream().recv_hint().note(completion);
+                // SAFETY: the kernel, or `take_kept`, has written that many bytes, in order.
+                unsafe { self.lent.set_filled(n as usize) };
+                self.lent.give_back(received)
             }
-            Err(error) => Err(stream.with_context("receive from", error)),
-        };
-        // SAFETY: the kernel, or `take_kept`, has written that many bytes, in order.
-        unsafe { self.lent.give_back_filled(received) }
+            Err(error) => {
+                let error = self.stream().with_context("receive from", error);
+                self.fail(error)
+            }
+        }
     }
 
     /// The next receive returns the bytes, including those its loop had already. A peek consumes none; but the kernel
@@ -239,7 +238,7 @@ impl Stream {
             }
             StreamKind::Pipe => self.fd().descriptor().read_now(buf),
         };
-        received.map_err(|error| self.tried("receive from", error))
+        received.map_err(|error| self.with_context("receive from", error))
     }
 }
 

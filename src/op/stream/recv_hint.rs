@@ -27,7 +27,7 @@ const PROMPT: Duration = Duration::from_micros(5);
 
 /// The result of the last probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Probe {
+enum ProbeResult {
     /// It had to wait.
     Waits,
     /// The ring had data promptly.
@@ -41,7 +41,7 @@ enum Probe {
 pub(in crate::op) struct RecvHint {
     /// The last receive left no data behind.
     is_drained: Cell<bool>,
-    last_probe: Cell<Option<Probe>>,
+    last_probe: Cell<Option<ProbeResult>>,
     /// How many receives precede the next probe.
     until_probe: Cell<u8>,
     /// When the current receive started, if it is a probe.
@@ -56,7 +56,7 @@ impl RecvHint {
             return entry;
         }
         match (self.probes(), self.last_probe.get()) {
-            (true, Some(_)) | (false, Some(Probe::AtOnce)) => entry.try_direct(),
+            (true, Some(_)) | (false, Some(ProbeResult::AtOnce)) => entry.try_direct(),
             _ => entry.ioprio(self.poll_first()),
         }
     }
@@ -87,7 +87,7 @@ impl RecvHint {
 
     #[inline]
     fn poll_first(&self) -> u16 {
-        let waits = self.last_probe.get() == Some(Probe::Waits);
+        let waits = self.last_probe.get() == Some(ProbeResult::Waits);
         match waits && runtime::with(|core: &Core| core.has(Features::POLL_FIRST)) {
             true => POLL_FIRST,
             false => 0,
@@ -101,12 +101,12 @@ impl RecvHint {
         if let Some(probe_start) = self.probe_start.take() {
             let is_late = !completion.came_at_once() && probe_start.elapsed() > PROMPT;
             self.last_probe.set(Some(match self.last_probe.get() {
-                _ if completion.came_at_once() => Probe::AtOnce,
+                _ if completion.came_at_once() => ProbeResult::AtOnce,
                 // Other tasks may have been polled in between: the next probe decides.
-                Some(Probe::AtOnce) if is_late => Probe::Prompt,
-                Some(Probe::AtOnce) => Probe::AtOnce,
-                _ if is_late => Probe::Waits,
-                _ => Probe::Prompt,
+                Some(ProbeResult::AtOnce) if is_late => ProbeResult::Prompt,
+                Some(ProbeResult::AtOnce) => ProbeResult::AtOnce,
+                _ if is_late => ProbeResult::Waits,
+                _ => ProbeResult::Prompt,
             }));
         }
     }

@@ -2,9 +2,7 @@
 
 use super::shared::StreamPermit;
 use crate::op::operation::{debug_fields, operation};
-use crate::op::{
-    Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, Stream, StreamKind,
-};
+use crate::op::{Chunk, Collect, Completion, Entry, Opcode, Operation, SharedFd, StreamKind};
 use crate::runtime::{self, BUFFER_GROUP, READ_AHEAD_MAX};
 use crate::sys::{BufRing, ProvidedBuf};
 use std::io;
@@ -62,8 +60,67 @@ impl RecvMultishot {
     pub(super) fn into_permit(self) -> StreamPermit {
         self.permit
     }
+}
 
-    fn take(&mut self, completion: Completion) -> Received {
+// SAFETY: the entry lends no memory of its own; the memory that the kernel takes its buffers from is there for as long
+// as the operation holds the ring of them. It holds the stream, which holds its descriptor (O5). Every buffer that a
+// completion names is taken by `collect`, once.
+unsafe impl Operation for RecvMultishot {
+    operation!("recv_chunks" -> io::Result<Received>);
+    const EINTR_HAD_NO_EFFECT: bool = true;
+
+    fn shared_fd(&self) -> Option<&SharedFd> {
+        Some(self.permit.shared().fd())
+    }
+
+    fn entry(&mut self) -> Entry {
+        let stream = self.permit.shared();
+        let (size, bounds) =
+            runtime::with(|core| (core.provided.receive_size() as u32, core.bounds_receives()));
+        // On a Unix socket, one receive at a time: where data and a hang-up arrive together, a multishot receive
+        // returns the data, and then waits for an event that has already passed (seen on 6.18).
+        self.is_many = bounds && stream.kind() == StreamKind::Tcp;
+        let flags = stream.recv_hint().flags();
+        let entry = stream.entry(Opcode::RECV).len(size);
+        match self.is_many {
+            true => entry
+                .ioprio(MULTISHOT | flags)
+                .at_most(READ_AHEAD_MAX as u32),
+            false => entry.ioprio(flags),
+        }
+        .buffer_of(BUFFER_GROUP)
+    }
+
+    fn complete(mut self, completion: Completion) -> Self::Output {
+        Ok(self.collect(completion))
+    }
+
+    /// The next read returns the bytes.
+    fn dispose(&mut self, completion: Completion) {
+        let Received { chunk, status } = self.collect(completion);
+        let stream = self.permit.shared();
+        if let Some(chunk) = chunk {
+            stream.keep(&chunk);
+        }
+        // The kernel reports the other results again.
+        if let RecvStatus::Failed(error) = status {
+            stream.keep_error(error);
+        }
+    }
+}
+
+// SAFETY: it takes the buffer that the completion names.
+unsafe impl Collect for RecvMultishot {
+    type Item = Received;
+
+    /// Keeps the lock: data from before its end may still be unread, and no other read may come between.
+    const IS_REUSED: bool = true;
+
+    fn max(&self) -> u32 {
+        COLLECT_MAX
+    }
+
+    fn collect(&mut self, completion: Completion) -> Received {
         // The buffer first, whatever the result (O4).
         let taken = usize::try_from(completion.raw()).unwrap_or(0);
         let chunk = completion.buffer().map(|id| {
@@ -92,82 +149,14 @@ impl RecvMultishot {
     }
 }
 
-/// Keeps untaken data for the next read.
-fn keep(stream: &Stream, arrived: Received) {
-    let Received { chunk, status } = arrived;
-    if let Some(chunk) = chunk {
-        stream.keep(&chunk);
-    }
-    // The kernel reports the other results again.
-    if let RecvStatus::Failed(error) = status {
-        stream.keep_error(error);
-    }
-}
-
-// SAFETY: the entry lends no memory of its own; the memory that the kernel takes its buffers from is there for as long
-// as the operation holds the ring of them. It holds the stream, which holds its descriptor (O5). Every buffer that a
-// completion names is taken by `take`, once.
-unsafe impl Operation for RecvMultishot {
-    operation!("recv_chunks" -> io::Result<Received>);
-    const EINTR_HAD_NO_EFFECT: bool = true;
-
-    fn shared_fd(&self) -> Option<&SharedFd> {
-        Some(self.permit.shared().fd())
-    }
-
-    fn entry(&mut self) -> Entry {
-        let stream = self.permit.shared();
-        let (size, bounds) =
-            runtime::with(|core| (core.provided.receive_size() as u32, core.bounds_receives()));
-        // On a Unix socket, one receive at a time: where data and a hang-up arrive together, a multishot receive
-        // returns the data, and then waits for an event that has already passed (seen on 6.18).
-        self.is_many = bounds && stream.kind() == StreamKind::Tcp;
-        let flags = stream.recv_hint().flags();
-        let entry = stream.entry(Opcode::RECV).len(size);
-        match self.is_many {
-            true => entry
-                .ioprio(MULTISHOT | flags)
-                .at_most(READ_AHEAD_MAX as u32),
-            false => entry.ioprio(flags),
-        }
-        .buffer_of(BUFFER_GROUP)
-    }
-
-    fn complete(mut self, completion: Completion) -> Self::Output {
-        Ok(self.take(completion))
-    }
-
-    /// The next read returns the bytes.
-    fn dispose(&mut self, completion: Completion) {
-        let arrived = self.take(completion);
-        keep(self.permit.shared(), arrived);
-    }
-}
-
-// SAFETY: it takes the buffer that the completion names.
-unsafe impl Collect for RecvMultishot {
-    type Item = Received;
-
-    /// Keeps the lock: data from before its end may still be unread, and no other read may come between.
-    const IS_REUSED: bool = true;
-
-    fn max(&self) -> u32 {
-        COLLECT_MAX
-    }
-
-    fn collect(&mut self, completion: Completion) -> Received {
-        self.take(completion)
-    }
-}
-
 debug_fields!(RecvMultishot { permit, is_many });
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::net::{TcpListener, TcpStream};
-    use crate::op::SharedFd;
     use crate::op::fd::Lane;
+    use crate::op::{SharedFd, Stream};
     use crate::runtime::Core;
     use std::os::fd::AsFd;
 
@@ -189,11 +178,11 @@ mod tests {
                 );
                 let mut receive = RecvMultishot::new(permit, buffers);
                 let _entry = receive.entry();
-                let refused = receive.take(Completion::new(-libc::EINVAL, 0));
+                let refused = receive.collect(Completion::new(-libc::EINVAL, 0));
                 assert!(matches!(refused.status, RecvStatus::Stopped) && !bounds());
                 // An unbounded receive fails for the caller.
                 let _entry = receive.entry();
-                let refused = receive.take(Completion::new(-libc::EINVAL, 0));
+                let refused = receive.collect(Completion::new(-libc::EINVAL, 0));
                 assert!(matches!(refused.status, RecvStatus::Failed(_)));
             }
             client.write_all("goes on").await?;

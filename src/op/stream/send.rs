@@ -15,6 +15,7 @@ use crate::sys::{counted, limit};
 use socket2::SockRef;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -27,7 +28,6 @@ pub type Send<B> = StreamSend<Part<B>>;
 pub type SendVectored<B> = StreamSend<Vectored<B>, MessageHeader>;
 
 /// Sends what it lends, or as much of it as one call takes.
-#[doc(hidden)]
 pub struct StreamSend<L: Lend, H: Header = ()> {
     permit: StreamPermit,
     pub(super) lent: L,
@@ -77,16 +77,13 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
         let (start, len) = (self.lent.addr(), self.lent.entry_len());
         let stream = self.permit.shared();
         if stream.kind() == StreamKind::Pipe {
-            let opcode = if L::IS_VECTORED {
-                Opcode::WRITEV
-            } else {
-                Opcode::WRITE
-            };
+            let opcode = L::either(Opcode::WRITE, Opcode::WRITEV);
             return stream.entry(opcode).offset(u64::MAX).addr(start).len(len);
         }
-        match self.header.message(start, len, L::IS_VECTORED) {
-            None => stream.entry(Opcode::SEND).addr(start).len(len),
-            Some(header) => stream.entry(Opcode::SENDMSG).addr(header).len(1),
+        let header = self.header.message(start, len, L::IS_VECTORED);
+        match header.is_null() {
+            true => stream.entry(Opcode::SEND).addr(start).len(len),
+            false => stream.entry(Opcode::SENDMSG).addr(header).len(1),
         }
         .op_flags(self.flags as u32)
         .try_direct()
@@ -99,9 +96,13 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
 
     #[inline]
     fn complete(self, completion: Completion) -> Self::Output {
-        let sent = completion.result();
-        let sent = sent.map_err(|error| self.stream().with_context("send to", error));
-        self.lent.give_back(sent)
+        match completion.result() {
+            Err(error) => {
+                let error = self.stream().with_context("send to", error);
+                self.fail(error)
+            }
+            sent => self.lent.give_back(sent),
+        }
     }
 
     /// What an abandoned send has sent is unknown.
@@ -118,6 +119,19 @@ impl<L: Lend, H: Header> HoldsPermit for StreamSend<L, H> {
 
 debug_fields!([L: Lend, H: Header] StreamSend<L, H> { permit, lent });
 
+impl<B: IoBuf> Send<B> {
+    /// Sends that part of the bytes that the buffer holds: all of it, unless interrupted.
+    #[inline]
+    fn part(permit: StreamPermit, buf: B, part: Range<usize>) -> Op<WithPermit<Send<B>>> {
+        WithPermit::new(StreamSend {
+            permit,
+            lent: Part::of_contents(buf, part),
+            header: (),
+            flags: libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
+        })
+    }
+}
+
 impl Stream {
     /// Sends as much as there is room for, without waiting.
     pub(crate) fn try_send(&self, buf: &[u8]) -> io::Result<usize> {
@@ -129,7 +143,7 @@ impl Stream {
             }
             StreamKind::Pipe => self.fd().descriptor().write_now(buf),
         };
-        sent.map_err(|error| self.tried("send to", error))
+        sent.map_err(|error| self.with_context("send to", error))
     }
 }
 
@@ -141,13 +155,7 @@ pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, buf: B) -> Result<B, 
         let Some(permit_now) = permit.take() else {
             unreachable!("each part gives it back")
         };
-        let (sent, back) = WithPermit::new(Send {
-            permit: permit_now,
-            lent: Part::of_contents(buf, done..len),
-            header: (),
-            flags: libc::MSG_NOSIGNAL | libc::MSG_WAITALL,
-        })
-        .await;
+        let (sent, back) = Send::part(permit_now, buf, done..len).await;
         permit = Some(back);
         sent
     };

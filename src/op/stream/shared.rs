@@ -4,9 +4,9 @@ use crate::buf::BYTES_MAX;
 use crate::op::fd::{Lane, Ordered, OrderedFd, Permit};
 use crate::op::fifo_lock::FifoLock;
 use crate::op::file::{AtCursor, Cursor};
-use crate::op::socket::describe_peer;
+use crate::op::socket::with_peer;
 use crate::op::{Completion, SharedFd};
-use socket2::SockRef;
+use socket2::{SockAddr, SockRef};
 use std::cell::{OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
@@ -104,21 +104,8 @@ impl Stream {
     /// Adds the peer to an error.
     #[cold]
     pub(crate) fn with_context(&self, what: &str, error: io::Error) -> io::Error {
-        let known = self.own.peer.get().map(SocketAddr::to_string);
-        match known.or_else(|| describe_peer(self.fd())) {
-            Some(peer) if error.raw_os_error().is_some() => {
-                crate::sys::with_context(error, format!("{what} {peer}"))
-            }
-            _ => error,
-        }
-    }
-
-    /// Adds the peer to the error of a call that does not wait. `WouldBlock` stays as it is: loops compare it.
-    pub(super) fn tried(&self, what: &str, error: io::Error) -> io::Error {
-        match error.kind() {
-            io::ErrorKind::WouldBlock => error,
-            _ => self.with_context(what, error),
-        }
+        let known = self.peer().map(SockAddr::from);
+        with_peer(error, what, self.fd(), known.as_ref())
     }
 
     /// Returns the error of a failed receive from its errno, negative.
@@ -224,9 +211,8 @@ impl Stream {
     pub(crate) fn give_back(&self, bytes: &[u8]) {
         if !bytes.is_empty() {
             let kept = &mut self.own.kept.borrow_mut().bytes;
-            kept.extend(bytes);
-            // Usually none are kept, so nothing is rotated.
-            kept.rotate_right(bytes.len());
+            let mut behind = mem::replace(kept, VecDeque::from(bytes.to_vec()));
+            kept.append(&mut behind);
             self.set_kept(true);
         }
     }

@@ -6,7 +6,7 @@ pub use self::stats::{OperationInfo, Stats, TaskInfo};
 
 use super::core::Core;
 use super::current;
-use super::task::{JoinHandle, describe};
+use super::task::JoinHandle;
 use crate::sys::{Instant, Port};
 use crate::tasks::WakeId;
 use std::panic::Location;
@@ -161,7 +161,7 @@ impl Handle {
                 let name = WakeId::from_bits(row.task);
                 let task = tasks.origin_of(name).map(|origin| match &origin.name {
                     Some(name) => name.to_string(),
-                    None => describe(origin),
+                    None => origin.to_string(),
                 });
                 OperationInfo {
                     kind: row.kind,

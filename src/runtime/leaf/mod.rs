@@ -1,4 +1,4 @@
-//! What leaves share: the coop budget, direct calls, the ring of provided buffers, leaves that need no kernel.
+//! What leaves call: operations and direct calls, timers, the coop budget, provided buffers. Leaves that need no kernel.
 
 mod coop;
 mod direct;

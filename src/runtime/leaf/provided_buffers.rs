@@ -64,9 +64,8 @@ impl Core {
             return None;
         }
         let ring = Arc::new(BufRing::new(self.provided.sizes).ok()?);
-        let mut driver = self.driver.borrow_mut();
-        driver.ring.provide(BUFFER_GROUP, &ring).ok()?;
-        Some(ring)
+        let provided = self.driver.borrow_mut().ring.provide(BUFFER_GROUP, &ring);
+        provided.is_ok().then_some(ring)
     }
 
     /// Unregisters the buffers, so that the kernel fills no more of them. Chunks that hold one stay valid; the memory is

@@ -6,6 +6,7 @@ use crate::runtime::scopes::{NO_OWNER, Sleeper};
 use crate::sys::Instant;
 use crate::table::{Key, Leaf, LeafKind};
 use crate::tasks::copy_waker;
+use std::mem;
 use std::task::Waker;
 
 impl Core {
@@ -18,37 +19,19 @@ impl Core {
         key
     }
 
-    /// Returns whether the timer has fired. If it has not, `waker` becomes its waker, and is replaced by the old one,
-    /// for the caller to drop.
-    pub(crate) fn poll_timer(&self, key: Key, waker: &mut Option<Waker>) -> bool {
+    /// Returns whether the timer has fired. If it has not, its waker is exchanged for `waker`, for the caller to drop the
+    /// old one.
+    pub(crate) fn poll_timer(&self, key: Key, waker: &mut Waker) -> bool {
         let owner = {
             let mut timers = self.timers.borrow_mut();
             let Some(kept) = timers.wake_mut(key) else {
                 return true;
             };
-            if let Some(new) = waker.take() {
-                *waker = Some(std::mem::replace(&mut kept.waker, new));
-            }
+            mem::swap(&mut kept.waker, waker);
             kept.owner
         };
         self.keep_here(Leaf::new(LeafKind::Timer, key), owner);
         false
-    }
-
-    /// Arms an alarm: the timer of a deadline, which only wakes and is not a leaf.
-    pub(crate) fn arm_alarm(&self, deadline: Instant, waker: Waker) -> Key {
-        let owner = NO_OWNER;
-        let sleeper = Sleeper { waker, owner };
-        self.timers.borrow_mut().insert(deadline.as_ns(), sleeper)
-    }
-
-    /// Returns `Ok` if the alarm has gone off. If it has not, sets its waker and returns the old one, for the caller to
-    /// drop.
-    pub(crate) fn poll_alarm(&self, key: Key, waker: Waker) -> Result<(), Waker> {
-        match self.timers.borrow_mut().wake_mut(key) {
-            Some(kept) => Err(std::mem::replace(&mut kept.waker, waker)),
-            None => Ok(()),
-        }
     }
 
     /// Frees the row of a timer. Returns its waker, for the caller to drop.
@@ -68,22 +51,36 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
+    pub(crate) fn is_armed(&self) -> bool {
+        self.row.is_some()
+    }
+
     /// Returns whether the alarm has gone off. If it has not, sets its waker. The first poll arms it for `deadline`,
-    /// even if that is past, and returns false: so at least one turn goes by.
-    pub(crate) fn poll(&mut self, deadline: Instant, waker: &Waker) -> bool {
-        let waker = copy_waker(waker);
+    /// even if that is past, and returns false: so at least one turn goes by. All polls are in one runtime.
+    pub(crate) fn poll(&mut self, core: &Core, deadline: Instant, waker: &Waker) -> bool {
+        let mut waker = copy_waker(waker);
         let Some((runtime_id, key)) = self.row else {
-            let arm = |core: &Core| (core.runtime_id(), core.arm_alarm(deadline, waker));
-            self.row = Some(current::with(arm));
+            let sleeper = Sleeper {
+                waker,
+                owner: NO_OWNER,
+            };
+            let key = core.timers.borrow_mut().insert(deadline.as_ns(), sleeper);
+            self.row = Some((core.runtime_id(), key));
             return false;
         };
-        match current::with_own(runtime_id, |core| core.poll_alarm(key, waker)) {
-            Ok(()) => true,
-            Err(replaced) => {
-                drop_waker(Some(replaced));
-                false
+        assert!(
+            runtime_id == core.runtime_id(),
+            "O9: its holder was polled in another runtime"
+        );
+        let kept = match core.timers.borrow_mut().wake_mut(key) {
+            Some(sleeper) => {
+                mem::swap(&mut sleeper.waker, &mut waker);
+                true
             }
-        }
+            None => false,
+        };
+        drop_waker(Some(waker));
+        !kept
     }
 }
 

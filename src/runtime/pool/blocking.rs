@@ -25,17 +25,17 @@ use std::task::{Context, Poll, Waker, ready};
 type Output = Box<dyn Any + Send>;
 type Closure = Box<dyn FnOnce() -> Output + Send>;
 type Disposal = Box<dyn FnOnce(Output) + Send>;
-type Outcome = Result<Output, JoinError>;
+type JobResult = Result<Output, JoinError>;
 
-enum Stage {
+enum JobStage {
     Waiting(Closure),
     Running,
-    Ended(Outcome),
+    Ended(JobResult),
     Taken,
 }
 
 struct JobState {
-    stage: Stage,
+    stage: JobStage,
     waker: Option<Waker>,
     dispose: Option<Disposal>,
     /// Whether nothing awaits the closure: the handle was dropped, or gave up on one that runs.
@@ -44,9 +44,9 @@ struct JobState {
 
 impl JobState {
     /// Takes the closure for the next stage, if no thread has started it.
-    fn take_closure(&mut self, next: Stage) -> Option<Closure> {
+    fn take_closure(&mut self, next: JobStage) -> Option<Closure> {
         match mem::replace(&mut self.stage, next) {
-            Stage::Waiting(closure) => Some(closure),
+            JobStage::Waiting(closure) => Some(closure),
             other => {
                 self.stage = other;
                 None
@@ -68,19 +68,19 @@ pub(super) struct Job {
 impl Job {
     /// Runs the closure, unless it was withdrawn.
     pub(super) fn run(&self) {
-        let closure = lock(&self.state).take_closure(Stage::Running);
+        let closure = lock(&self.state).take_closure(JobStage::Running);
         let Some(closure) = closure else {
             return;
         };
         let outcome = catch(closure).map_err(JoinError::panicked);
         let mut state = lock(&self.state);
         if state.detached {
-            state.stage = Stage::Taken;
+            state.stage = JobStage::Taken;
             drop(state);
             self.nobody_waits(outcome);
             return;
         }
-        state.stage = Stage::Ended(outcome);
+        state.stage = JobStage::Ended(outcome);
         self.over.store(true, Ordering::Release);
         let waker = state.waker.take();
         drop(state);
@@ -90,7 +90,7 @@ impl Job {
     /// Withdraws the closure if no thread has started it: wakes its waiter, and drops the closure.
     pub(super) fn withdraw(&self, why: JoinError) {
         let mut state = lock(&self.state);
-        let Some(closure) = state.take_closure(Stage::Ended(Err(why))) else {
+        let Some(closure) = state.take_closure(JobStage::Ended(Err(why))) else {
             return;
         };
         let waker = state.waker.take();
@@ -117,19 +117,22 @@ impl Job {
 
     /// Whether the closure has ended or was withdrawn.
     fn is_finished(&self) -> bool {
-        matches!(lock(&self.state).stage, Stage::Ended(_) | Stage::Taken)
+        matches!(
+            lock(&self.state).stage,
+            JobStage::Ended(_) | JobStage::Taken
+        )
     }
 
     fn was_rejected(&self) -> bool {
-        matches!(&lock(&self.state).stage, Stage::Ended(Err(error)) if error.is_wait_canceled())
+        matches!(&lock(&self.state).stage, JobStage::Ended(Err(error)) if error.is_wait_canceled())
     }
 
     /// Whether no thread has started the closure.
     fn is_waiting(&self) -> bool {
-        matches!(lock(&self.state).stage, Stage::Waiting(_))
+        matches!(lock(&self.state).stage, JobStage::Waiting(_))
     }
 
-    fn nobody_waits(&self, outcome: Outcome) {
+    fn nobody_waits(&self, outcome: JobResult) {
         match outcome.map_err(JoinError::try_into_panic) {
             Ok(value) => {
                 let dispose = lock(&self.state).dispose.take();
@@ -240,7 +243,7 @@ fn start<T>(closure: Closure, dispose: Option<Disposal>) -> BlockingHandle<T> {
     let job = Arc::new(Job {
         abandonable: dispose.is_some(),
         state: Mutex::new(JobState {
-            stage: Stage::Waiting(closure),
+            stage: JobStage::Waiting(closure),
             waker: None,
             dispose,
             detached: false,
@@ -337,7 +340,7 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
 }
 
 impl JobHandle {
-    fn poll(&mut self, context: &Context<'_>) -> Poll<Outcome> {
+    fn poll(&mut self, context: &Context<'_>) -> Poll<JobResult> {
         // A ready result uses up coop budget, as every ready leaf does.
         if self.job.is_finished() {
             ready!(poll_coop_budget(context.waker()));
@@ -364,21 +367,21 @@ impl JobHandle {
         outcome
     }
 
-    fn poll_job(&self, give_up: bool, new: Waker) -> Poll<Outcome> {
+    fn poll_job(&self, give_up: bool, new: Waker) -> Poll<JobResult> {
         let mut unstarted = None;
         let mut state = lock(&self.job.state);
         assert!(
-            !state.detached && !matches!(state.stage, Stage::Taken),
+            !state.detached && !matches!(state.stage, JobStage::Taken),
             "a BlockingHandle was polled after it had given its result"
         );
-        let outcome = match mem::replace(&mut state.stage, Stage::Taken) {
-            Stage::Ended(outcome) => Poll::Ready(outcome),
-            Stage::Waiting(closure) if give_up => {
+        let outcome = match mem::replace(&mut state.stage, JobStage::Taken) {
+            JobStage::Ended(outcome) => Poll::Ready(outcome),
+            JobStage::Waiting(closure) if give_up => {
                 unstarted = Some(closure);
                 Poll::Ready(Err(JoinError::canceled()))
             }
-            Stage::Running if give_up && self.job.abandonable => {
-                state.stage = Stage::Running;
+            JobStage::Running if give_up && self.job.abandonable => {
+                state.stage = JobStage::Running;
                 state.detached = true;
                 Poll::Ready(Err(JoinError::canceled()))
             }
@@ -406,8 +409,8 @@ impl Drop for JobHandle {
         let mut state = lock(&self.job.state);
         let waker = state.waker.take();
         state.detached = true;
-        let outcome = match mem::replace(&mut state.stage, Stage::Taken) {
-            Stage::Ended(outcome) => Some(outcome),
+        let outcome = match mem::replace(&mut state.stage, JobStage::Taken) {
+            JobStage::Ended(outcome) => Some(outcome),
             other => {
                 state.stage = other;
                 None

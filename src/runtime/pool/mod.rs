@@ -65,14 +65,14 @@ impl JobQueue {
 }
 
 impl Pool {
-    pub(super) fn new(threads_max: usize, runtime: &str, hook: Hook) -> Pool {
+    pub(super) fn new(threads_max: usize, runtime: &str, hook: &Hook) -> Pool {
         Pool(Arc::new(PoolShared {
             queue: Mutex::default(),
             work: Condvar::new(),
             quiet: Condvar::new(),
             threads_max,
             thread_name: format!("{runtime}-blocking"),
-            hook,
+            hook: hook.clone(),
         }))
     }
 

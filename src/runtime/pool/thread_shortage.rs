@@ -32,7 +32,7 @@ pub(crate) struct ThreadShortage {
 impl ThreadShortage {
     /// Whether the last try to create a thread failed, perhaps longer ago than the cache holds.
     #[inline]
-    pub(crate) fn is_believed(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.until.get().is_some()
     }
 }

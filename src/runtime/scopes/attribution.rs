@@ -79,7 +79,7 @@ impl Core {
         let mut attributions = self.context.take_attributions();
         let child = child.and_then(|child| self.tasks.borrow().task_scope(child));
         let to_itself = |attributed: &Key| {
-            child.is_some_and(|child| child.has_scope && child.scope == *attributed)
+            child.is_some_and(|child| child.state.has_scope() && child.scope == *attributed)
         };
         let mut flags = 0;
         if attributions.contains(&group) || attributions.iter().any(to_itself) {

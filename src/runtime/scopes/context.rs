@@ -4,16 +4,18 @@ use crate::runtime::core::Core;
 use crate::runtime::leaf::CoopBudget;
 use crate::scope::{CancelEffects, ScopeKind};
 use crate::table::{Key, Leaf, Owner, OwnerKind};
-use crate::tasks::WakeId;
+use crate::tasks::{ReadyTask, Task, WakeId};
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::pin::Pin;
 use std::task::Waker;
 
 /// The task or child that is being polled, or was polled last, and the scope that it polls in.
 #[derive(Debug, Default)]
-pub(in crate::runtime) struct Context {
+pub(crate) struct Context {
     pub(in crate::runtime) running: Cell<Key>,
     /// The leaf that the running task waits for, while it is being polled and has no scope of its own.
-    pub(in crate::runtime) leaf: Cell<Option<Leaf>>,
+    pub(crate) leaf: Cell<Option<Leaf>>,
     /// The current scope.
     pub(in crate::runtime) owner: Cell<Owner>,
     /// Whether the current scope is canceled.
@@ -25,7 +27,7 @@ pub(in crate::runtime) struct Context {
     /// Whether a combinator is polling several futures in this poll.
     pub(in crate::runtime) in_joint_poll: Cell<bool>,
     /// Whether `attributions` holds any.
-    pub(super) attributed: Cell<bool>,
+    pub(crate) attributed: Cell<bool>,
     /// Scopes whose cancel ended a leaf with `Canceled`, until the future that polls in them has looked.
     pub(super) attributions: RefCell<Vec<Key>>,
     /// Leaves that were rejected with `Canceled` so far, except for those that were taken out of the count.
@@ -55,6 +57,22 @@ impl Context {
             canceled: self.canceled.get(),
             epoch: self.epoch.get(),
         }
+    }
+
+    /// Saves the context of the parent before it polls children.
+    #[inline]
+    pub(crate) fn suspend(&self) -> SavedContext {
+        SavedContext {
+            before: self.before(),
+            coop_budget: self.coop_budget.get(),
+            attributions: self.take_attributions(),
+        }
+    }
+
+    /// Whether scopes may have been canceled since the context was saved.
+    #[inline]
+    pub(crate) fn has_changed(&self, saved: &SavedContext) -> bool {
+        self.epoch.get() != saved.before.epoch
     }
 
     /// Forgets a leaf that has ended if it is that of the running task, so that the next leaf need not check its status.
@@ -89,23 +107,28 @@ pub(crate) struct SavedContext {
 }
 
 impl Core {
-    /// Makes a task or child, which is about to be polled, current, with a full coop budget.
+    /// Makes a task or child, which is about to be polled, current, with a full coop budget. Returns its waker, which has
+    /// nothing to drop.
     #[inline]
-    pub(in crate::runtime) fn enter_task(
-        &self,
-        key: Key,
-        leaf: Option<Leaf>,
-        canceled: bool,
-        has_scope: bool,
-    ) {
+    pub(crate) fn enter_task(&self, ready: &ReadyTask, canceled: bool) -> ManuallyDrop<Waker> {
         let context = &self.context;
-        context.running.set(key);
-        context.leaf.set(leaf);
-        context.owner.set(Owner::task(key));
+        context.running.set(ready.key);
+        context.leaf.set(ready.leaf);
+        context.owner.set(Owner::task(ready.key));
         context.canceled.set(canceled);
         context.fill_coop_budget();
-        if has_scope {
+        if ready.state.has_scope() {
             self.look_again();
+        }
+        ManuallyDrop::new(self.waker_of(ready.key))
+    }
+
+    /// Parks the task or child that was polled and is pending.
+    #[inline]
+    pub(crate) fn park_task(&self, key: Key, task: Option<Pin<Box<dyn Task>>>) {
+        let leaf = self.context.leaf.get();
+        if self.tasks.borrow_mut().park(key, task, leaf) {
+            self.count_yield();
         }
     }
 
@@ -122,16 +145,6 @@ impl Core {
         self.wake_id(self.context.running.get())
     }
 
-    /// Saves the context of the parent before it polls children.
-    #[inline]
-    pub(crate) fn suspend(&self) -> SavedContext {
-        SavedContext {
-            before: self.context.before(),
-            coop_budget: self.context.coop_budget.get(),
-            attributions: self.context.take_attributions(),
-        }
-    }
-
     /// Restores the context of the parent after its children were polled. Returns the latest leaf of the last child.
     #[inline]
     pub(crate) fn resume(&self, saved: SavedContext) -> Option<Leaf> {
@@ -142,24 +155,6 @@ impl Core {
             self.context.note_attribution(attributed);
         }
         leaf
-    }
-
-    /// Whether scopes may have been canceled since the context was saved.
-    #[inline]
-    pub(crate) fn has_changed(&self, saved: &SavedContext) -> bool {
-        self.context.epoch.get() != saved.before.epoch
-    }
-
-    /// Whether the running task or child, which has no scope of its own, has left a leaf pending.
-    #[inline]
-    pub(crate) fn has_leaf(&self) -> bool {
-        self.context.leaf.get().is_some()
-    }
-
-    /// Whether a cancel was attributed since the context was saved.
-    #[inline]
-    pub(crate) fn was_attributed(&self) -> bool {
-        self.context.attributed.get()
     }
 
     /// Enters the scope of a future that is about to be polled with this waker. Returns the previous context.
@@ -198,7 +193,7 @@ impl Core {
     fn look_again(&self) {
         if let OwnerKind::Task(task) = self.context.owner.get().kind()
             && let Some(task_scope) = self.tasks.borrow().task_scope(task)
-            && task_scope.has_scope
+            && task_scope.state.has_scope()
         {
             self.context.owner.set(Owner::scope(task_scope.scope));
         }
@@ -244,7 +239,8 @@ impl Core {
     pub(super) fn is_task_canceled(&self, task: Key) -> bool {
         let task_scope = self.tasks.borrow().task_scope(task);
         task_scope.is_some_and(|task_scope| {
-            task_scope.cancel_called || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
+            task_scope.state.is_cancel_called()
+                || self.scopes.borrow().is_open_and_canceled(task_scope.scope)
         })
     }
 
@@ -270,7 +266,7 @@ impl Core {
         let key = {
             let mut scopes = self.scopes.borrow_mut();
             let key = scopes.open(task_scope.scope, ScopeKind::Task);
-            if task_scope.cancel_called {
+            if task_scope.state.is_cancel_called() {
                 scopes.cancel(key, None, &mut effects);
             }
             scopes.wake_with(key, self.waker_of(task));
@@ -281,20 +277,12 @@ impl Core {
             self.context.leaf.set(None);
         }
         self.tasks.borrow_mut().give_scope(task, key);
+        // If this is a child of a canceled group, that may yet have to notify its children, and skips those with a scope.
         if let Some(leaf) = leaf {
-            self.set_owner(leaf, Owner::scope(key));
-            self.enlist(leaf, Owner::scope(key));
+            self.move_leaf(leaf, key);
         }
-        if self.is_scope_canceled(key) {
-            // If this is a child, its group may yet have to notify its children, and skips those with a scope.
-            let mut woken = Vec::new();
-            if let Some(leaf) = leaf {
-                self.notify_leaf(leaf, Owner::scope(key), &mut woken);
-            }
-            if task != self.context.running.get() {
-                woken.push(self.waker_of(task));
-            }
-            self.wake_all(&mut woken);
+        if task != self.context.running.get() && self.is_scope_canceled(key) {
+            self.wake_task(task);
         }
         if self.context.owner.get() == Owner::task(task) {
             self.context.owner.set(Owner::scope(key));

@@ -4,7 +4,6 @@ use super::rejections::REJECTIONS_MAX;
 use super::waiting::WaitRow;
 use crate::runtime::core::Core;
 use crate::runtime::fault::Fault;
-use crate::runtime::task::describe;
 use crate::scope::LeafStatus;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
 use crate::tasks::{WakeId, waker};
@@ -27,38 +26,21 @@ impl Core {
             if self.is_busy(at) {
                 return false;
             }
-            if self.tasks.borrow().is_queued(key) {
-                self.count_self_wake(key);
+            let mut tasks = self.tasks.borrow_mut();
+            if tasks.is_woken(key) {
+                // It was woken in its own poll, and waits for no leaf of the runtime. It may have work left to do, but if
+                // it goes on without end it ignores the cancel.
+                let self_wakes = self.context.self_wakes.get() + 1;
+                self.context.self_wakes.set(self_wakes);
+                if self_wakes.is_multiple_of(SELF_WAKES_PER_REJECTION) {
+                    tasks.count_rejections(key, true);
+                }
                 return false;
             }
         }
         // Its own result is lost, so the cancel is attributed here.
         self.attribute_canceled();
         true
-    }
-
-    /// Counts a self-wake: a canceled task or child was woken in its own poll, and waits for no leaf of the runtime. It
-    /// may have work left to do, but if it goes on without end it ignores the cancel.
-    fn count_self_wake(&self, key: Key) {
-        let self_wakes = self.context.self_wakes.get() + 1;
-        self.context.self_wakes.set(self_wakes);
-        if self_wakes.is_multiple_of(SELF_WAKES_PER_REJECTION) {
-            self.tasks.borrow_mut().count_rejections(key, true);
-        }
-    }
-
-    /// Whether a scoped future inside a task waits for an operation in its scope. Most canceled futures do, and need no
-    /// further check.
-    pub(crate) fn is_scope_parked(&self, key: Key) -> bool {
-        let leaf = self.scopes.borrow().any_leaf(key);
-        leaf.is_some_and(|leaf| {
-            leaf.kind() == LeafKind::Operation
-                && self.status(leaf, Owner::scope(key)) == LeafStatus::Pending
-        })
-    }
-
-    pub(crate) fn is_scope_busy(&self, key: Key) -> bool {
-        self.is_busy(Owner::scope(key))
     }
 
     /// Whether the future of the current scope has swallowed too many errors. If so, reports that.
@@ -86,12 +68,12 @@ impl Core {
     pub(in crate::runtime) fn describe_task(&self, name: WakeId) -> String {
         let tasks = self.tasks.borrow();
         let origin = tasks.origin_of(name);
-        origin.map_or_else(|| "(unknown)".to_owned(), describe)
+        origin.map_or_else(|| "(unknown)".to_owned(), ToString::to_string)
     }
 
     /// Returns whether the runtime will still complete a leaf of this owner. If that leaf is an orphan, the future that
     /// runs here is woken when the orphan ends.
-    fn is_busy(&self, at: Owner) -> bool {
+    pub(crate) fn is_busy(&self, at: Owner) -> bool {
         let overdue = RefCell::new(Vec::new());
         let status = |leaf: Leaf, owner| {
             let found = self.status(leaf, owner);
@@ -131,18 +113,14 @@ impl Core {
         let status = |leaf, scope| self.status(leaf, Owner::scope(scope));
         let has_orphan = self.scopes.borrow().has_orphan(scope, status);
         if has_orphan {
-            self.keep_wakeable(scope);
-            self.scopes.borrow_mut().watch(scope);
+            let mut scopes = self.scopes.borrow_mut();
+            // The cancel used up the waker when it woke the running task.
+            if scopes.wake_of(scope).is_none() {
+                scopes.wake_with(scope, waker(self.id_of_running()));
+            }
+            scopes.watch(scope);
         }
         has_orphan
-    }
-
-    /// Gives the scope of the running task its waker again: the cancel used it up when it woke the task.
-    pub(super) fn keep_wakeable(&self, scope: Key) {
-        let mut scopes = self.scopes.borrow_mut();
-        if scopes.wake_of(scope).is_none() {
-            scopes.wake_with(scope, waker(self.id_of_running()));
-        }
     }
 
     /// Handles the last completion of an orphan: wakes the futures that wait for it.

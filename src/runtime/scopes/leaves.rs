@@ -127,7 +127,7 @@ impl Core {
     }
 
     /// Moves a leaf that a child left pending when it ended to the scope of its child set.
-    pub(in crate::runtime) fn inherit(&self, child: Key, leaf: Leaf, scope: Key) {
+    pub(crate) fn inherit(&self, child: Key, leaf: Leaf, scope: Key) {
         if self.status(leaf, Owner::task(child)) != LeafStatus::Finished {
             self.move_leaf(leaf, scope);
         }

@@ -155,7 +155,7 @@ impl Core {
     pub(crate) fn cancel_task(&self, key: Key) {
         let task_scope = self.tasks.borrow().task_scope(key);
         match task_scope {
-            Some(task_scope) if task_scope.has_scope => self.cancel_scope(task_scope.scope),
+            Some(task_scope) if task_scope.state.has_scope() => self.cancel_scope(task_scope.scope),
             Some(_) if self.tasks.borrow_mut().cancel(key) => {
                 self.notify_task(key);
                 self.refresh();
@@ -167,7 +167,7 @@ impl Core {
     /// Notifies a task or child that it is canceled, unless it has a scope of its own: the tree notifies that.
     pub(crate) fn notify_task(&self, key: Key) {
         let task_scope = self.tasks.borrow().task_scope(key);
-        if task_scope.is_none_or(|task_scope| task_scope.has_scope) {
+        if task_scope.is_none_or(|task_scope| task_scope.state.has_scope()) {
             return;
         }
         let mut woken = vec![self.waker_of(key)];
@@ -182,7 +182,7 @@ impl Core {
         let Some(task_scope) = self.tasks.borrow().task_scope(child) else {
             return;
         };
-        let scope = match task_scope.has_scope {
+        let scope = match task_scope.state.has_scope() {
             true => task_scope.scope,
             false => self.give_scope(child),
         };

@@ -2,42 +2,47 @@
 
 use crate::runtime::core::{Core, Reporter};
 use crate::runtime::fault::Fault;
-use crate::tasks::{End, Finished, Origin, Task, Unclaimed, wake_id_of};
+use crate::table::Key;
+use crate::tasks::{End, Finished, Origin, Task, Unclaimed};
 use std::any::{Any, TypeId};
 use std::pin::Pin;
 
 impl Core {
-    /// Closes the scope of a finished task, wakes its joiner, and disposes of a result that has no joiner.
-    pub(in crate::runtime) fn settle(&self, finished: Finished) {
-        if let Some(scope) = finished.scope {
-            self.close_scope(scope);
-        }
-        if let Some(joiner) = finished.joiner {
-            // A waker of ours runs no user code, and is woken by its wake ID.
-            let foreign = match wake_id_of(&joiner) {
-                Some(name) if name.runtime() == self.slot.number() => {
-                    self.tasks.borrow_mut().wake(name)
-                }
-                _ => Some(joiner),
-            };
-            self.wake_foreign(foreign);
-        }
-        if let Some(unclaimed) = finished.unclaimed {
+    /// Ends a task whose future has completed or was dropped.
+    #[inline(never)]
+    pub(in crate::runtime) fn end_task(&self, key: Key, end: End) {
+        let finished = self.tasks.borrow_mut().finish(key, end);
+        let is_claimed = finished.is_claimed;
+        self.settle(finished);
+        if !is_claimed {
+            let unclaimed = self.tasks.borrow_mut().take_unclaimed(key);
             self.dispose_of_end(unclaimed);
         }
     }
 
-    pub(in crate::runtime) fn dispose_of_end(&self, unclaimed: Unclaimed) {
+    /// Closes the scope of a finished task or child, and wakes its joiner.
+    #[inline]
+    pub(crate) fn settle(&self, finished: Finished) {
+        if let Some(scope) = finished.scope {
+            self.close_scope(scope);
+        }
+        self.wake_foreign(finished.joiner);
+    }
+
+    pub(crate) fn dispose_of_end(&self, unclaimed: Option<Unclaimed>) {
+        let Some(unclaimed) = unclaimed else {
+            return;
+        };
         match unclaimed.end {
-            End::Output(task) if unclaimed.is_reported => {
+            End::Output(Some(task)) if unclaimed.is_reported => {
                 self.report_failure(task, &unclaimed.origin);
             }
             End::Output(task) => {
                 self.hook.guard("a task's output", || drop(task));
             }
-            End::Panicked(payload) => {
-                self.hook.report_panic(describe(&unclaimed.origin), payload);
-            }
+            End::Panicked(payload) => self
+                .hook
+                .report_panic(unclaimed.origin.to_string(), payload),
             End::Aborted => {}
         }
     }
@@ -54,16 +59,8 @@ impl Core {
         let failure = self.hook.guard("a task's output", || reporter(output));
         self.hook.guard("a task's output", || drop(task));
         if let Some(Some(message)) = failure {
-            let task = describe(origin);
+            let task = origin.to_string();
             self.hook.report(&Fault::TaskFailed { task, message });
         }
-    }
-}
-
-/// Returns the task's name, or the location that spawned it.
-pub(in crate::runtime) fn describe(origin: &Origin) -> String {
-    match &origin.name {
-        Some(name) => format!("{name:?}"),
-        None => format!("spawned at {}", origin.location),
     }
 }

@@ -3,7 +3,7 @@
 use super::abort::AbortHandle;
 use crate::error::{Canceled, JoinError};
 use crate::runtime::core::{Core, Reporter};
-use crate::runtime::current::{self, Local, drop_waker};
+use crate::runtime::current::{self, Local, Reached, drop_waker};
 use crate::runtime::leaf::LeafState;
 use crate::table::{Key, Leaf, LeafKind};
 use crate::tasks::{Claim, End};
@@ -85,9 +85,7 @@ impl<T> JoinHandle<T> {
     /// The task gets no chance to clean up: its operations are abandoned, and the runtime cancels them and disposes of
     /// them. Prefer [`cancel`](JoinHandle::cancel).
     pub fn abort(&self) {
-        if let HandleState::Owned(key) = self.state
-            && let Some(core) = current::reach(self.runtime_id)
-        {
+        if let Some((core, key)) = self.row() {
             core.tasks.borrow_mut().abort(key);
         }
     }
@@ -115,9 +113,7 @@ impl<T> JoinHandle<T> {
     /// # }
     /// ```
     pub fn cancel(&self) {
-        if let HandleState::Owned(key) = self.state
-            && let Some(core) = current::reach(self.runtime_id)
-        {
+        if let Some((core, key)) = self.row() {
             core.cancel_task(key);
         }
     }
@@ -126,9 +122,9 @@ impl<T> JoinHandle<T> {
     /// the task an allocation, and a check at each poll from then on.
     #[must_use]
     pub fn abort_handle(&self) -> AbortHandle {
-        match (self.state, current::reach(self.runtime_id)) {
-            (HandleState::Owned(key), Some(core)) => core.abort_handle(key),
-            _ => AbortHandle::finished(),
+        match self.row() {
+            Some((core, key)) => core.abort_handle(key),
+            None => AbortHandle::finished(),
         }
     }
 
@@ -161,10 +157,16 @@ impl<T> JoinHandle<T> {
     /// Whether the task has ended, with or without an output. An output that has not been taken stays with the handle.
     #[must_use]
     pub fn is_finished(&self) -> bool {
+        self.row()
+            .is_none_or(|(core, key)| core.tasks.borrow().is_finished(key))
+    }
+
+    /// Returns the row of the task, until its output was taken, and its runtime, if that is still there.
+    #[inline]
+    fn row(&self) -> Option<(Reached, Key)> {
         match self.state {
-            HandleState::Owned(key) => current::reach(self.runtime_id)
-                .is_none_or(|core| core.tasks.borrow().is_finished(key)),
-            HandleState::Aborted | HandleState::Taken => true,
+            HandleState::Owned(key) => Some((current::reach(self.runtime_id)?, key)),
+            HandleState::Aborted | HandleState::Taken => None,
         }
     }
 }
@@ -188,7 +190,7 @@ impl<T: 'static> Future for JoinHandle<T> {
             }
         };
         let look = |core: &Core| {
-            let end = core.tasks.borrow_mut().take_end(key);
+            let end = core.tasks.borrow_mut().take_end(key).map(|(end, _)| end);
             if end.is_some() {
                 core.context.leaf_ended(Leaf::new(LeafKind::Join, key));
             }
@@ -210,7 +212,8 @@ impl<T: 'static> Future for JoinHandle<T> {
 fn outcome<T: 'static>(end: End) -> Result<T, JoinError> {
     match end {
         End::Output(mut task) => {
-            let output = task.as_mut().output().downcast_mut::<Option<T>>();
+            let output = task.as_mut().map(|task| task.as_mut().output());
+            let output = output.and_then(|output| output.downcast_mut::<Option<T>>());
             match output.and_then(Option::take) {
                 Some(output) => Ok(output),
                 None => unreachable!("a task that ended has its output until its handle takes it"),
@@ -240,15 +243,14 @@ impl<T> JoinHandle<T> {
 
     #[inline]
     fn release(&mut self, claim: Claim) {
-        if let HandleState::Owned(key) = self.state
-            && let Some(core) = current::reach(self.runtime_id)
+        if let Some((core, key)) = self.row()
             // A runtime that shuts down takes the results of its tasks itself.
             && core.is_open()
         {
-            let mut finished = core.tasks.borrow_mut().release(key, claim);
+            let (joiner, unclaimed) = core.tasks.borrow_mut().release(key, claim);
             // The task that awaited this handle has let go of it: there is no task to wake.
-            drop_waker(finished.joiner.take());
-            core.settle(finished);
+            drop_waker(joiner);
+            core.dispose_of_end(unclaimed);
         }
     }
 }

@@ -13,4 +13,3 @@ pub use self::join::{CancelOnDrop, JoinHandle};
 pub use self::spawn::{TaskBuilder, spawn};
 
 pub(in crate::runtime) use self::abort::Ending;
-pub(in crate::runtime) use self::end::describe;

@@ -66,7 +66,7 @@ impl TurnBudget {
 
     /// Counts a poll that is about to happen.
     #[inline]
-    pub(in crate::runtime) fn count_poll(&self) {
+    pub(crate) fn count_poll(&self) {
         self.polls.set(self.polls.get() + 1);
     }
 
@@ -137,7 +137,7 @@ impl Core {
     /// used up. The first yield of a turn checks, and after that the first one each time that the turn's polls have
     /// doubled; in between, the turn's own checks apply.
     #[inline]
-    pub(in crate::runtime) fn count_yield(&self) {
+    pub(crate) fn count_yield(&self) {
         if self.turn.budget.polls.get() >= self.turn.budget.look_at_yield.get() {
             self.look_at_yield();
         }

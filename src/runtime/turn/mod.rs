@@ -113,7 +113,7 @@ pub(super) struct Scratch {
 
 /// The task that is being polled, kept where its own panic does not drop it.
 #[derive(Default)]
-pub(super) struct PolledTask {
+struct PolledTask {
     key: Option<Key>,
     task: Option<Pin<Box<dyn Task>>>,
 }
@@ -181,18 +181,10 @@ impl Core {
     /// Polls one task, or drops it if it was aborted. Returns whether it is the main future and that is ready or to be
     /// dropped.
     #[inline]
-    pub(super) fn poll_task(
-        &self,
-        turn: ReadyTask,
-        polled: &mut PolledTask,
-        main: PollMain<'_>,
-    ) -> bool {
+    fn poll_task(&self, turn: ReadyTask, polled: &mut PolledTask, main: PollMain<'_>) -> bool {
         let here = &self.context;
+        let waker = self.enter_ready(&turn);
         let ReadyTask { key, task, .. } = turn;
-        let canceled = turn.cancel_called || here.root_canceled.get();
-        self.enter_task(key, turn.leaf, canceled, turn.has_scope);
-        // A waker of ours has nothing to drop.
-        let waker = ManuallyDrop::new(self.waker_of(key));
         let mut context = Context::from_waker(&waker);
         let Some(task) = task else {
             let rejections = self.rejections();
@@ -206,7 +198,7 @@ impl Core {
             self.leave_task();
             return ready;
         };
-        if turn.aborted {
+        if turn.state.is_aborted() {
             self.drop_aborted(key, task);
             self.leave_task();
             return false;
@@ -221,16 +213,13 @@ impl Core {
         };
         let task = polled.task.take();
         if ready {
-            let Some(task) = task else {
-                unreachable!("only a task ends")
-            };
             self.end_task(key, End::Output(task));
         } else if here.canceled.get() && self.should_drop_canceled(key, rejections) {
             if let Some(task) = task {
                 self.drop_aborted(key, task);
             }
-        } else if self.tasks.borrow_mut().park(key, task, here.leaf.get()) {
-            self.count_yield();
+        } else {
+            self.park_task(key, task);
         }
         self.leave_task();
         false
@@ -243,10 +232,20 @@ impl Core {
             && (self.lifecycle.is_forced() || self.should_drop_canceled(key, rejections))
     }
 
-    #[inline(never)]
-    fn end_task(&self, key: Key, end: End) {
-        let finished = self.tasks.borrow_mut().finish(key, end);
-        self.settle(finished);
+    /// Makes a task current that is to be polled or dropped. Returns its waker.
+    #[inline]
+    fn enter_ready(&self, turn: &ReadyTask) -> ManuallyDrop<Waker> {
+        let canceled = turn.state.is_cancel_called() || self.context.root_canceled.get();
+        self.enter_task(turn, canceled)
+    }
+
+    /// Drops an aborted task instead of polling it.
+    pub(super) fn drop_ready(&self, turn: ReadyTask) {
+        self.enter_ready(&turn);
+        if let Some(task) = turn.task {
+            self.drop_aborted(turn.key, task);
+        }
+        self.leave_task();
     }
 
     #[cold]
@@ -384,9 +383,7 @@ impl Core {
 
     /// Whether no table is borrowed. If one is, the kernel is entered at the end of the turn instead.
     fn is_free(&self) -> bool {
-        self.driver.try_borrow_mut().is_ok()
-            && self.tasks.try_borrow_mut().is_ok()
-            && self.scopes.try_borrow_mut().is_ok()
+        self.driver.is_free() && self.tasks.is_free() && self.scopes.is_free()
     }
 
     /// Ends orphans now and releases what they hold, so that a descriptor that was dropped with operations in flight is
@@ -475,6 +472,12 @@ impl Core {
                 }
             }
         }
+        self.wake_foreign(foreign);
+    }
+
+    /// Wakes a task or child.
+    pub(crate) fn wake_task(&self, task: Key) {
+        let foreign = self.tasks.borrow_mut().wake(self.wake_id(task));
         self.wake_foreign(foreign);
     }
 

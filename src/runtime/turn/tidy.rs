@@ -32,11 +32,6 @@ pub(super) struct TidyTimes {
 }
 
 impl Core {
-    /// Returns the number of the current period; peaks of one period count as the same peak.
-    pub(crate) fn period(&self) -> u32 {
-        self.turn.tidy.period.get()
-    }
-
     /// Tidies at the start of a turn, every few turns.
     #[inline]
     pub(super) fn tidy_at_times(&self) {

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileTypeExt;
 #[derive(Debug)]
 pub(crate) struct Descriptor {
     fd: OwnedFd,
-    cursor: Cell<Cursor>,
+    cursor: Cell<CursorKind>,
 }
 
 /// Whether the ring moves the cursor when it reads or writes there. io_uring stores the new position only if its last
@@ -21,7 +21,7 @@ pub(crate) struct Descriptor {
 ///   read. The completion has the length of the part;
 /// - the file is open with O_DIRECT, where the disk completes most requests later.
 #[derive(Clone, Copy, Debug)]
-enum Cursor {
+enum CursorKind {
     Unknown,
     /// There is no cursor, or the ring always moves it: pipes, sockets, terminals, other devices.
     Sure,
@@ -85,12 +85,12 @@ impl Descriptor {
     /// Whether it is known that the ring always moves the cursor, or that there is none.
     #[inline]
     pub(crate) fn is_cursor_sure(&self) -> bool {
-        matches!(self.cursor.get(), Cursor::Sure)
+        matches!(self.cursor.get(), CursorKind::Sure)
     }
 
     /// Returns the cursor's position, if the ring may leave it behind.
     pub(crate) fn watch_cursor(&self) -> Option<u64> {
-        if let Cursor::Unknown = self.cursor.get() {
+        if let CursorKind::Unknown = self.cursor.get() {
             self.cursor.set(self.kind_of_cursor());
         }
         if self.is_cursor_sure() {
@@ -120,16 +120,16 @@ impl Descriptor {
 
     /// Whether the ring may leave the cursor behind even though it has moved all the bytes requested.
     pub(crate) fn is_direct(&self) -> bool {
-        matches!(self.cursor.get(), Cursor::Direct)
+        matches!(self.cursor.get(), CursorKind::Direct)
     }
 
-    fn kind_of_cursor(&self) -> Cursor {
+    fn kind_of_cursor(&self) -> CursorKind {
         let kind = self.with_std(|file| file.metadata().map(|metadata| metadata.file_type()));
         let is_watched = kind.is_ok_and(|kind| kind.is_file() || kind.is_block_device());
         match is_watched {
-            true if self.flags() & libc::O_DIRECT != 0 => Cursor::Direct,
-            true => Cursor::Cached,
-            false => Cursor::Sure,
+            true if self.flags() & libc::O_DIRECT != 0 => CursorKind::Direct,
+            true => CursorKind::Cached,
+            false => CursorKind::Sure,
         }
     }
 
@@ -208,7 +208,7 @@ impl Descriptor {
 
 impl From<OwnedFd> for Descriptor {
     fn from(fd: OwnedFd) -> Descriptor {
-        let cursor = Cell::new(Cursor::Unknown);
+        let cursor = Cell::new(CursorKind::Unknown);
         Descriptor { fd, cursor }
     }
 }

@@ -1,7 +1,7 @@
 //! Tasks that a future polls: the children of a group, of a join, of a race.
 
-use super::{Child, Claim, Origin, Stage, TaskRow, Tasks};
-use crate::table::{Key, Leaf, Owner};
+use super::{ChildOf, Claim, Origin, ReadyTask, Stage, TaskRow, TaskState, Tasks};
+use crate::table::Key;
 use crate::tasks::queue::KeyQueue;
 use crate::tasks::waker::wake_id_of;
 use std::task::Waker;
@@ -20,131 +20,97 @@ pub(super) struct ReadyQueue {
 pub(crate) struct NewChild {
     /// The child's slot in its child set.
     pub(crate) slot: u32,
-    /// Whether there is a handle.
-    pub(crate) held: bool,
-    pub(crate) ready: bool,
+    pub(crate) claim: Claim,
+    /// Whether the child is held back until it is [started](Tasks::start_child).
+    pub(crate) waits: bool,
     /// The scope of its group.
     pub(crate) scope: Key,
 }
 
-/// A child that is to be polled now.
-#[derive(Clone, Copy)]
-pub(crate) struct ReadyChild {
-    pub(crate) key: Key,
-    /// The child's slot in its child set.
-    pub(crate) slot: u32,
-    /// As in [`ReadyTask`].
-    pub(crate) leaf: Option<Leaf>,
-    pub(crate) has_scope: bool,
-}
-
-/// What a child leaves to do when it ends.
-#[must_use]
-pub(crate) struct EndedChild {
-    /// The joiner, to be woken outside the borrow.
-    pub(crate) joiner: Option<Waker>,
-    /// The child's own scope, to be closed.
-    pub(crate) scope: Option<Key>,
-    /// The leaf that it waited for, if it had no scope of its own.
-    pub(crate) leaf: Option<Leaf>,
-}
-
-const QUEUE: &str = "K5: a queue is there until the future that has the children closes it";
+const SET: &str = "K5: a child set is open until the future that has the children closes it";
 
 impl Tasks {
-    pub(crate) fn open_ready_queue(&mut self) -> Key {
-        self.queues.insert(ReadyQueue::default())
+    pub(crate) fn open_child_set(&mut self) -> Key {
+        self.sets.insert(ReadyQueue::default())
     }
 
-    /// Closes the ready queue of a child set whose children are gone. Returns its waker, for the caller to drop outside
-    /// the borrow.
-    pub(crate) fn close_ready_queue(&mut self, queue: Key) -> Option<Waker> {
-        self.queues.remove(queue)?.waker
+    /// Closes a child set whose children are gone. Returns its waker, for the caller to drop outside the borrow.
+    pub(crate) fn close_child_set(&mut self, set: Key) -> Option<Waker> {
+        self.sets.remove(set)?.waker
     }
 
-    /// Inserts a child with this slot in a child set. It is first polled when it is first woken: at once, if it is
-    /// `ready`. Returns its key, and a waker for the caller to wake outside the borrow.
+    /// Inserts a child, which is ready unless it waits. Returns its key, and a waker for the caller to wake outside the
+    /// borrow.
     #[inline]
     pub(crate) fn insert_child(
         &mut self,
-        queue: Key,
+        set: Key,
         child: NewChild,
         origin: Origin,
     ) -> (Key, Option<Waker>) {
-        let child_of = Child {
-            queue: queue.index(),
+        let child_of = ChildOf {
+            set: set.index(),
             slot: child.slot,
         };
-        let key = self.rows.insert(TaskRow {
-            task: None,
-            stage: Stage::Parked,
-            queued: child.ready,
-            aborted: false,
-            claim: match child.held {
-                true => Claim::Handle,
-                false => Claim::Dropped,
-            },
-            cancel_called: false,
-            has_scope: false,
-            rejections: 0,
-            child_of,
-            joiner: None,
-            join_owner: Owner::scope(child.scope),
-            scope: child.scope,
-            leaf: None,
-            origin,
-        });
-        let foreign = if child.ready {
-            self.wake_parent(key, child_of)
-        } else {
-            None
+        let stage = match child.waits {
+            true => Stage::Waiting,
+            false => Stage::Parked,
+        };
+        let state = TaskState::new(stage, !child.waits, child.claim);
+        let row = TaskRow::new(None, state, child_of, child.scope, origin);
+        let key = self.rows.insert(row);
+        let foreign = match child.waits {
+            true => None,
+            false => self.wake_parent(key, child_of),
         };
         (key, foreign)
     }
 
+    /// Inserts a wake ID for a part of the future that has the child set. It is not ready.
+    pub(crate) fn insert_sub_waker(&mut self, set: Key, slot: u32, origin: Origin) -> Key {
+        /// The scope is that of the poller, which the row need not know.
+        const NO_SCOPE: Key = Key::new(0, 0);
+        let child_of = ChildOf {
+            set: set.index(),
+            slot,
+        };
+        let state = TaskState::new(Stage::Parked, false, Claim::Dropped);
+        let row = TaskRow::new(None, state, child_of, NO_SCOPE, origin);
+        self.rows.insert(row)
+    }
+
     /// Begins a poll of the future that owns these children, and sets its waker. Returns the replaced waker, for the
     /// caller to drop outside the borrow.
-    pub(crate) fn begin_children(&mut self, queue: Key, waker: Waker) -> Option<Waker> {
-        let queue = self.queues.get_mut(queue).expect(QUEUE);
-        queue.polled = true;
-        queue.waker.replace(waker)
+    pub(crate) fn begin_children(&mut self, set: Key, waker: Waker) -> Option<Waker> {
+        let set = self.sets.get_mut(set).expect(SET);
+        set.polled = true;
+        set.waker.replace(waker)
     }
 
     /// Ends the poll. Returns whether there are woken children that it has not polled.
-    pub(crate) fn end_children(&mut self, queue: Key) -> bool {
-        match self.queues.get_mut(queue) {
-            Some(queue) => {
-                queue.polled = false;
-                queue.ready.trim();
-                queue.ready.len() > 0
-            }
-            None => false,
-        }
+    pub(crate) fn end_children(&mut self, set: Key) -> bool {
+        self.sets.get_mut(set).is_some_and(|set| {
+            set.polled = false;
+            set.ready.trim();
+            set.ready.len() > 0
+        })
     }
 
     /// Whether a woken child is queued.
     #[inline]
-    pub(crate) fn has_ready_child(&self, queue: Key) -> bool {
-        let queue = self.queues.get(queue);
-        queue.is_some_and(|queue| queue.ready.len() > 0)
-    }
-
-    /// Unqueues a woken child without polling it.
-    pub(crate) fn unqueue_child(&mut self, key: Key) {
-        if let Some(row) = self.rows.get_mut(key) {
-            row.queued = false;
-        }
+    pub(crate) fn has_ready_child(&self, set: Key) -> bool {
+        let set = self.sets.get(set);
+        set.is_some_and(|set| set.ready.len() > 0)
     }
 
     /// Returns the slot of the next sub-future that was woken.
-    pub(crate) fn next_sub_waker(&mut self, queue: Key) -> Option<u32> {
-        let ready = &mut self.queues.get_mut(queue)?.ready;
+    pub(crate) fn next_sub_waker(&mut self, set: Key) -> Option<u32> {
+        let ready = &mut self.sets.get_mut(set)?.ready;
         loop {
             if let Some((_, row)) = self.rows.at_mut(ready.pop()?)
-                && row.queued
-                && row.child_of.queue == queue.index()
+                && row.child_of.set == set.index()
+                && row.state.unqueue()
             {
-                row.queued = false;
                 return Some(row.child_of.slot);
             }
         }
@@ -153,134 +119,54 @@ impl Tasks {
     /// Removes the row of a child that is only a wake ID. It has no joiner and no scope.
     pub(crate) fn remove_sub_waker(&mut self, key: Key) {
         let row = self.rows.remove(key);
-        debug_assert!(row.is_none_or(|row| row.joiner.is_none() && !row.has_scope));
+        debug_assert!(row.is_none_or(|row| row.joiner.is_none() && !row.state.has_scope()));
     }
 
-    /// Returns the next woken child, which is about to be polled.
+    /// Returns the next woken child, which is about to be polled, and its slot.
     #[inline]
-    pub(crate) fn next_child(&mut self, queue: Key) -> Option<ReadyChild> {
-        let ready = &mut self.queues.get_mut(queue)?.ready;
+    pub(crate) fn next_child(&mut self, set: Key) -> Option<(ReadyTask, u32)> {
+        let queue = &mut self.sets.get_mut(set)?.ready;
         loop {
-            if let Some((key, row)) = self.rows.at_mut(ready.pop()?)
-                && row.queued
-                && row.child_of.queue == queue.index()
-                && row.stage == Stage::Parked
+            if let Some((key, row)) = self.rows.at_mut(queue.pop()?)
+                && row.child_of.set == set.index()
+                && let Some(ready) = row.begin_poll(key)
             {
-                row.queued = false;
-                row.stage = Stage::Running;
-                return Some(ReadyChild {
-                    key,
-                    slot: row.child_of.slot,
-                    leaf: row.leaf.take(),
-                    has_scope: row.has_scope,
-                });
+                return Some((ready, row.child_of.slot));
             }
         }
     }
 
-    /// Parks a child that was polled and is pending. Returns whether it was woken during the poll.
-    #[inline]
-    pub(crate) fn park_child(&mut self, key: Key, leaf: Option<Leaf>) -> bool {
-        let row = self.running(key);
-        row.stage = Stage::Parked;
-        row.leaf = leaf;
-        row.queued
-    }
-
-    /// Stores the leaf of a task after its poll, if it has no scope of its own. Returns whether it was woken during the
-    /// poll.
-    #[inline]
-    pub(crate) fn keep_leaf(&mut self, key: Key, leaf: Option<Leaf>) -> bool {
-        self.rows.get_mut(key).is_some_and(|row| {
-            row.leaf = leaf;
-            row.queued
-        })
-    }
-
-    /// Whether a task is queued to be polled again.
-    #[inline]
-    pub(crate) fn is_woken(&self, key: Key) -> bool {
-        self.rows.get(key).is_some_and(|row| row.queued)
-    }
-
-    /// Ends a child that is ready or dropped; the child set keeps its output. Removes the row if there is no handle.
-    #[inline]
-    pub(crate) fn end_child(&mut self, key: Key, leaf: Option<Leaf>) -> EndedChild {
-        let Some(row) = self.rows.get_mut(key) else {
-            unreachable!("K5: a child's row is there until it has ended")
-        };
-        row.stage = Stage::Output;
-        let joiner = row.joiner.take();
-        let scope = row.has_scope.then_some(row.scope);
-        let leaf = row.leaf.take().or(leaf);
-        row.has_scope = false;
-        if row.claim != Claim::Handle {
-            self.rows.remove(key);
+    /// Starts a child that was held back. Returns its slot, or `None` if it was not held back; and a waker for the
+    /// caller to wake outside the borrow.
+    pub(crate) fn start_child(&mut self, key: Key) -> (Option<u32>, Option<Waker>) {
+        if let Some(row) = self.rows.get_mut(key)
+            && row.state.start()
+        {
+            let slot = row.child_of.slot;
+            let name = self.name(key);
+            return (Some(slot), self.wake(name));
         }
-        let joiner = match joiner.as_ref().and_then(wake_id_of) {
-            Some(name) if self.is_ours(name) => self.wake(name),
-            _ => joiner,
-        };
-        EndedChild {
-            joiner,
-            scope,
-            leaf,
-        }
+        (None, None)
     }
 
-    /// Removes the row of a child that has ended, when its handle takes the result. Returns its joiner.
+    /// Puts a woken child into the ready queue of its child set, and wakes the future that polls it (K5), which may be
+    /// part of a child itself: as deep as those futures are nested in each other when they are polled.
     #[inline]
-    pub(crate) fn take_child(&mut self, key: Key) -> Option<Waker> {
-        self.rows.remove(key)?.joiner
-    }
-
-    /// Releases the row of a child when its handle is dropped or has taken the result. Returns the joiner, for the
-    /// caller to drop outside the borrow.
-    pub(crate) fn release_child(&mut self, key: Key) -> Option<Waker> {
-        let row = self.rows.get_mut(key)?;
-        row.claim = Claim::Dropped;
-        let joiner = row.joiner.take();
-        if row.has_ended() {
-            self.rows.remove(key);
-        }
-        joiner
-    }
-
-    /// Queues a woken child, and wakes the future that polls it (K5). A loop, because that future may be part of a child
-    /// itself.
-    #[inline]
-    pub(super) fn wake_parent(&mut self, key: Key, child: Child) -> Option<Waker> {
-        let (_, queue) = self.queues.at_mut(child.queue)?;
-        queue.ready.push(key);
-        match queue.polled {
+    pub(super) fn wake_parent(&mut self, key: Key, child_of: ChildOf) -> Option<Waker> {
+        let (_, set) = self.sets.at_mut(child_of.set)?;
+        set.ready.push(key);
+        match set.polled {
             true => None,
-            false => self.wake_above(child),
+            false => self.wake_above(child_of.set),
         }
     }
 
-    fn wake_above(&mut self, mut child: Child) -> Option<Waker> {
-        loop {
-            let (_, queue) = self.queues.at_mut(child.queue)?;
-            if queue.polled {
-                return None;
-            }
-            let name = match wake_id_of(queue.waker.as_ref()?) {
-                Some(name) if name.runtime() == self.runtime => name,
-                // The next poll sets the waker again.
-                _ => return queue.waker.take(),
-            };
-            let (key, row) = self.rows.at_mut(name.index())?;
-            if !name.fits(key) || row.queued {
-                return None;
-            }
-            row.queued = true;
-            if row.child_of == Child::NONE {
-                self.ready.push(key);
-                return None;
-            }
-            child = row.child_of;
-            let (_, queue) = self.queues.at_mut(child.queue)?;
-            queue.ready.push(key);
+    fn wake_above(&mut self, set: u32) -> Option<Waker> {
+        let (_, set) = self.sets.at_mut(set)?;
+        match wake_id_of(set.waker.as_ref()?) {
+            Some(name) if name.runtime() == self.runtime => self.wake(name),
+            // The next poll sets the waker again.
+            _ => set.waker.take(),
         }
     }
 }
