@@ -1,7 +1,7 @@
 //! An operation that was not submitted at once: its submission failed, or the kernel may be unable to create a thread
 //! for it. In the latter case, the operation is served on this thread or fails, unless the ring needs no thread for it.
 
-use super::{End, Op, OpState, submit_to, wait};
+use super::{Op, OpResult, OpState, submit_to, wait};
 use crate::op::file::watch_cursor;
 use crate::op::{Entry, Operation};
 use crate::runtime::{self, Core};
@@ -25,7 +25,7 @@ impl<O: Operation> Op<O> {
         entry: &Entry,
         context: &mut Context<'_>,
         deadline: Option<Instant>,
-    ) -> Poll<End> {
+    ) -> Poll<OpResult> {
         match self.fall_back(why, entry) {
             // Yield to other tasks first.
             OpState::Idle => {

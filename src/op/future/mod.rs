@@ -93,7 +93,7 @@ enum OpState {
 }
 
 /// The completion that the operation ends with, or the error that stopped it.
-type End = io::Result<Completion>;
+type OpResult = io::Result<Completion>;
 
 /// The runtime's ID and the slot's key.
 type Slot = (u64, Key);
@@ -283,7 +283,7 @@ impl<O: Operation> Op<O> {
     /// Returns the error of an operation that failed without the kernel. Consumes budget, so that a loop that ignores
     /// the error still yields.
     #[cold]
-    fn reject(&mut self, context: &Context<'_>) -> Poll<End> {
+    fn reject(&mut self, context: &Context<'_>) -> Poll<OpResult> {
         ready!(runtime::poll_coop_budget(context.waker()));
         runtime::try_with(Core::spend_coop_budget);
         match mem::replace(&mut self.state, OpState::Finished) {
@@ -298,7 +298,7 @@ impl<O: Operation> Op<O> {
         &mut self,
         context: &mut Context<'_>,
         deadline: impl Fn() -> Option<Instant>,
-    ) -> Poll<End> {
+    ) -> Poll<OpResult> {
         let Some(operation) = &mut self.operation else {
             unreachable!("an operation that is still to start is there")
         };
@@ -340,7 +340,7 @@ impl<O: Operation> Op<O> {
         readiness: Readiness,
         context: &Context<'_>,
         deadline: Option<Instant>,
-    ) -> Poll<End> {
+    ) -> Poll<OpResult> {
         match readiness {
             Readiness::Start | Readiness::Wait => {
                 if !matches!(self.state, OpState::Queued(_)) {
@@ -363,7 +363,7 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    fn reject_canceled(&mut self, context: &Context<'_>) -> Poll<End> {
+    fn reject_canceled(&mut self, context: &Context<'_>) -> Poll<OpResult> {
         let canceled = ready!(self.leaf.cancel(context));
         Poll::Ready(Err(canceled.into()))
     }
@@ -462,7 +462,7 @@ impl<O: Operation> Op<O> {
         &mut self,
         context: &mut Context<'_>,
         deadline: impl Fn() -> Option<Instant>,
-    ) -> Poll<End> {
+    ) -> Poll<OpResult> {
         let this = self;
         match &mut this.state {
             OpState::InFlight { slot, first } => {
