@@ -1,7 +1,7 @@
 //! Operations: submitting, polling and abandoning them for the running task.
 
 use crate::driver::lifecycle::{COLLECT_MAX, Polled};
-use crate::driver::{DroppedDuty, Payload, Request};
+use crate::driver::{DroppedDuty, OperationKind, Payload, Request};
 use crate::runtime::core::Core;
 use crate::runtime::scopes::NO_OWNER;
 use crate::sys::{Completion, Entry, Instant, Opcode};
@@ -14,15 +14,14 @@ impl Core {
     pub(crate) fn submit(
         &self,
         entry: &Entry,
-        kind: &'static str,
-        stoppable: bool,
+        kind: &'static OperationKind,
         waker: Option<Waker>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
-        if let Err(error) = self.may_submit(stoppable) {
+        if let Err(error) = self.may_submit(kind.is_cancelable) {
             return Err((error, waker));
         }
         let owner = self.owner_of_next_leaf();
-        let key = self.push(entry, kind, stoppable, COLLECT_MAX, owner, waker)?;
+        let key = self.push(entry, kind, COLLECT_MAX, owner, waker)?;
         self.enlist(Leaf::new(LeafKind::Operation, key), owner);
         Ok(key)
     }
@@ -32,11 +31,11 @@ impl Core {
     pub(crate) fn submit_owned(
         &self,
         entry: &Entry,
-        kind: &'static str,
+        kind: &'static OperationKind,
         collect_max: u32,
     ) -> io::Result<Key> {
         self.may_submit(true)?;
-        self.push(entry, kind, true, collect_max, NO_OWNER, None)
+        self.push(entry, kind, collect_max, NO_OWNER, None)
             .map_err(|(error, _)| error)
     }
 
@@ -44,8 +43,7 @@ impl Core {
     fn push(
         &self,
         entry: &Entry,
-        kind: &'static str,
-        stoppable: bool,
+        kind: &'static OperationKind,
         collect_max: u32,
         owner: Owner,
         waker: Option<Waker>,
@@ -56,7 +54,6 @@ impl Core {
         }
         let request = Request {
             kind,
-            stoppable,
             task: self.id_of_running().bits(),
             owner,
             since_ns: self.turn.coarse_ns(&driver),
