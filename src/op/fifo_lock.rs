@@ -134,9 +134,11 @@ impl FifoLock {
     #[inline]
     fn grant(&self) {
         debug_assert!(self.is_taken.get() && self.granted.get().is_none());
-        match self.waiting.borrow().is_empty() {
-            true => self.is_taken.set(false),
-            false => self.grant_first(),
+        let is_wanted = !self.waiting.borrow().is_empty();
+        if is_wanted {
+            self.grant_first();
+        } else {
+            self.is_taken.set(false);
         }
     }
 
