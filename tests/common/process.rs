@@ -40,7 +40,8 @@ pub(crate) fn is_alone() -> bool {
 }
 
 /// Runs the calling test in a child process, unless it runs in one already, and checks that it passes there: for a test
-/// that counts descriptors, or changes a limit, a signal or a file that belongs to the process. A test begins with
+/// that counts descriptors, that checks that a drop closes one (a neighbor that starts a process holds copies of all for a
+/// moment), or that changes a limit, a signal or a file that belongs to the process. A test begins with
 ///
 /// ```ignore
 /// if ran_in_own_process() {

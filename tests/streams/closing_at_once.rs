@@ -48,6 +48,9 @@ fn unix_pair() -> io::Result<(UnixStream, std::os::unix::net::UnixStream)> {
 
 #[test]
 fn a_listener_is_bound_again_right_after_its_drop() {
+    if ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         for way in 0..5 {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -95,6 +98,9 @@ fn a_listener_is_bound_again_right_after_its_drop() {
 
 #[test]
 fn datagram_sockets_are_bound_again_right_after_their_drop() {
+    if ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         for way in 0..4 {
             let socket = UdpSocket::bind("127.0.0.1:0").await?;
@@ -155,6 +161,9 @@ fn another_process_can_bind_the_address() {
         let address: SocketAddr = std::env::var(ADDRESS).unwrap().parse().unwrap();
         std::net::TcpListener::bind(address).unwrap();
         std::net::UdpSocket::bind(address).unwrap();
+        return;
+    }
+    if ran_in_own_process() {
         return;
     }
     on_each_ring(async || {
@@ -264,7 +273,7 @@ macro_rules! ends {
 }
 #[test]
 fn the_peer_of_a_dropped_stream_sees_its_end_at_once() {
-    if common::ran_in_own_process() {
+    if ran_in_own_process() {
         return;
     }
     on_each_ring(async || {
@@ -278,6 +287,9 @@ fn the_peer_of_a_dropped_stream_sees_its_end_at_once() {
 
 #[test]
 fn a_split_stream_ends_with_its_last_half() {
+    if ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let (stream, peer) = tcp_pair().await?;
         let read = stream.read(vec![0; 16]).submit();
@@ -302,6 +314,9 @@ fn a_split_stream_ends_with_its_last_half() {
 
 #[test]
 fn the_other_end_of_a_dropped_pipe_sees_its_end_at_once() {
+    if ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let (reader, mut writer) = io::pipe()?;
         let reader = gimmal::io::PipeReader::from(reader);
@@ -346,6 +361,9 @@ fn the_other_end_of_a_dropped_pipe_sees_its_end_at_once() {
 
 #[test]
 fn the_peer_of_a_dropped_async_fd_sees_its_end_at_once() {
+    if ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         for order in [Order::OperationsFirst, Order::StreamFirst] {
             let (ours, peer) = std::os::unix::net::UnixStream::pair()?;
@@ -363,6 +381,9 @@ fn the_peer_of_a_dropped_async_fd_sees_its_end_at_once() {
 /// A connect that is abandoned releases its address.
 #[test]
 fn an_abandoned_connect_releases_its_address() {
+    if ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         // The queue of this listener is full, so later connects get no answer.
         let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
@@ -492,7 +513,7 @@ fn a_socket_closes_wherever_it_is_dropped() {
 /// Even if its last completion comes after many others, or in the middle of a thousand drops.
 #[test]
 fn a_socket_closes_among_many_others() {
-    if common::ran_in_own_process() {
+    if ran_in_own_process() {
         return;
     }
     const MANY: usize = 500;
@@ -548,6 +569,9 @@ fn a_socket_closes_among_many_others() {
 /// read at once.
 #[test]
 fn operations_that_are_not_dropped_continue() {
+    if ran_in_own_process() {
+        return;
+    }
     on_each_ring(async || {
         let (stream, mut peer) = unix_pair()?;
         let read = stream.read(vec![0; 4]).submit();
@@ -656,7 +680,7 @@ unsafe impl gimmal::buf::IoBufMut for Chain {
 
 #[test]
 fn a_drop_may_drop_another_socket() {
-    if common::ran_in_own_process() {
+    if ran_in_own_process() {
         return;
     }
     on_each_ring(async || {

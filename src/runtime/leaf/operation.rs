@@ -5,25 +5,20 @@ use crate::driver::{DroppedDuty, OperationKind, Payload, Request};
 use crate::runtime::core::Core;
 use crate::runtime::scopes::NO_OWNER;
 use crate::sys::{Completion, Entry, Instant, Opcode};
-use crate::table::{Key, Leaf, LeafKind, Owner};
+use crate::table::{Key, Leaf, LeafKind};
 use std::io;
 use std::task::Waker;
 
 impl Core {
     /// Queues an operation for submission. On an error, returns the waker too, for the caller to drop.
+    #[inline]
     pub(crate) fn submit(
         &self,
         entry: &Entry,
         kind: &'static OperationKind,
         waker: Option<Waker>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
-        if let Err(error) = self.may_submit(kind.is_cancelable) {
-            return Err((error, waker));
-        }
-        let owner = self.owner_of_next_leaf();
-        let key = self.push(entry, kind, COLLECT_MAX, owner, waker)?;
-        self.enlist(Leaf::new(LeafKind::Operation, key), owner);
-        Ok(key)
+        self.push(entry, kind, waker, None)
     }
 
     /// Queues an owned operation for submission. It belongs to no scope: it continues when the task that polls it is
@@ -34,20 +29,25 @@ impl Core {
         kind: &'static OperationKind,
         collect_max: u32,
     ) -> io::Result<Key> {
-        self.may_submit(true)?;
-        self.push(entry, kind, collect_max, NO_OWNER, None)
-            .map_err(|(error, _)| error)
+        let pushed = self.push(entry, kind, None, Some(collect_max));
+        pushed.map_err(|(error, _)| error)
     }
 
-    #[inline]
+    /// Queues an operation: a leaf of the current scope, or an owned one that collects this many completions.
     fn push(
         &self,
         entry: &Entry,
         kind: &'static OperationKind,
-        collect_max: u32,
-        owner: Owner,
         waker: Option<Waker>,
+        owned: Option<u32>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
+        if let Err(error) = self.may_submit(kind.is_cancelable) {
+            return Err((error, waker));
+        }
+        let (owner, collect_max) = match owned {
+            None => (self.owner_of_next_leaf(), COLLECT_MAX),
+            Some(collect_max) => (NO_OWNER, collect_max),
+        };
         let mut driver = self.driver.borrow_mut();
         if !driver.supported().opcodes.contains(entry.opcode()) {
             return Err((lacks(entry.opcode()), waker));
@@ -59,7 +59,12 @@ impl Core {
             since_ns: self.turn.coarse_ns(&driver),
             collect_max,
         };
-        Ok(driver.submit(entry, request, waker))
+        let key = driver.submit(entry, request, waker);
+        drop(driver);
+        if owned.is_none() {
+            self.enlist(Leaf::new(LeafKind::Operation, key), owner);
+        }
+        Ok(key)
     }
 
     /// Polls an owned operation for the task that waits for its next item. Until an item arrives the operation may be a
@@ -144,6 +149,7 @@ impl Core {
         replaced
     }
 
+    #[inline]
     pub(crate) fn ask_cancel(&self, key: Key) {
         if !self.is_forked() {
             self.driver.borrow_mut().ask_cancel(key);
@@ -169,9 +175,7 @@ impl Core {
         match dropped.duty {
             DroppedDuty::Items(key, items) => {
                 if first.is_some() || !items.is_empty() {
-                    let mut payload = self.driver.borrow_mut().take_payload(key, false);
-                    self.dispose(&mut *payload, first.into_iter().chain(items));
-                    self.driver.borrow_mut().return_payload(key, payload);
+                    self.dispose_in_flight(key, first.into_iter().chain(items));
                 }
             }
             DroppedDuty::Ended(mut payload, items) => {
