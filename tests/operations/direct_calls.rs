@@ -1,7 +1,7 @@
 //! Sends, receives and reads that enter the ring alone are served by direct calls, and nothing else changes: concurrent
 //! ones still take one system call, those that would block wait in the ring, and nothing is lost.
 
-use common::{Random, block_on, next_turn, poll_once};
+use common::{Random, block_on, next_turn, on_virtual_time, poll_once};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gimmal::cancel::Scope;
 use gimmal::net::{TcpStream, UdpSocket, UnixStream};
@@ -288,7 +288,7 @@ fn errors_match_those_of_the_ring() {
 
 #[test]
 fn in_a_canceled_scope_no_direct_call_is_made() {
-    block_on(async {
+    on_virtual_time(async {
         let (near, far) = prompt_pair().await;
         near.write_all(b"there").await.unwrap();
         let scope = Scope::new();
@@ -310,7 +310,7 @@ fn in_a_canceled_scope_no_direct_call_is_made() {
 
 /// Runs an endless future beside a sleeper, and returns the highest number of direct calls per turn.
 pub(crate) fn most_in_a_turn(endless: impl AsyncFn(Rc<dyn Fn() -> bool>)) -> u64 {
-    block_on(async {
+    on_virtual_time(async {
         let ended = Rc::new(Cell::new(false));
         let ends = ended.clone();
         let sleeper = spawn(async move {
@@ -540,7 +540,7 @@ fn an_operation_that_had_no_effect_is_restarted() {
 #[test]
 fn numbered_bytes_are_neither_lost_nor_duplicated() {
     let mut random = Random::new();
-    block_on(async move {
+    on_virtual_time(async move {
         let (near, far) = UnixStream::pair().unwrap();
         let (mut written, mut expected) = (0u64, 0u64);
         let (mut dropped, mut cut) = (0, 0);
