@@ -509,7 +509,9 @@ impl RunState {
                 .as_ref()
                 .is_some_and(|known| known.will_wake(waker))
         {
-            let replaced = remote.lock().waker.replace(copy_waker(waker));
+            // Copied first: that may run user code, which may lock it (R1).
+            let copy = copy_waker(waker);
+            let replaced = remote.lock().waker.replace(copy);
             runtime::drop_waker(replaced);
             runtime::drop_waker(self.known.replace(copy_waker(waker)));
         }

@@ -178,9 +178,7 @@ impl Core {
         match dropped.duty {
             DroppedDuty::Items(key, items) => {
                 if first.is_some() || !items.is_empty() {
-                    let mut payload = self.driver.borrow_mut().take_payload(key, false);
-                    self.dispose(&mut *payload, first.into_iter().chain(items));
-                    self.driver.borrow_mut().return_payload(key, payload);
+                    self.dispose_in_flight(key, first.into_iter().chain(items));
                 }
             }
             DroppedDuty::Ended(mut payload, items) => {
