@@ -10,7 +10,10 @@
 
 mod budget;
 mod interrupt;
+mod jump;
 mod tidy;
+
+pub(super) use self::jump::Jumps;
 
 use self::budget::TurnBudget;
 use self::tidy::TidyTimes;
@@ -54,6 +57,8 @@ pub(crate) struct Turn {
     pub(super) number: Cell<u64>,
     pub(crate) budget: TurnBudget,
     tidy: TidyTimes,
+    /// If time is virtual.
+    jumps: Option<Box<Jumps>>,
     /// The coarse time of this turn; zero until it is first read.
     coarse_ns: Cell<u64>,
     /// When timers last fired.
@@ -70,8 +75,9 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    pub(super) fn new(polls_max: u32, time_max: Duration) -> Turn {
+    pub(super) fn new(polls_max: u32, time_max: Duration, jumps: Option<Jumps>) -> Turn {
         Turn {
+            jumps: jumps.map(Box::new),
             budget: TurnBudget::new(polls_max, time_max),
             // With this seed the 66th draw is the first to be true.
             draw: Cell::new(5),
@@ -154,7 +160,8 @@ impl Core {
         );
     }
 
-    /// Runs steps 2 to 4, which wait at most until `limit`.
+    /// Runs steps 2 to 4, which wait at most until `limit`: a deadline while the runtime is open, and a real time while it
+    /// is closing.
     pub(super) fn second_half(&self, limit: Option<Instant>, scratch: &mut Scratch) {
         // A task may have forked: only the parent may submit what is queued.
         self.assert_not_forked();
@@ -278,7 +285,7 @@ impl Core {
             let Some(due) = timers.next_deadline() else {
                 return;
             };
-            if self.driver.borrow().ring.is_before(Instant::from_ns(due)) {
+            if self.driver.borrow().is_before(Instant::from_ns(due)) {
                 return;
             }
             let now_ns = self.now().as_ns();
@@ -442,6 +449,9 @@ impl Core {
     fn wait_for(&self, limit: Option<Instant>) -> EnterWait {
         if self.tasks.borrow().has_ready() || self.tidy_before_wait() {
             return EnterWait::No;
+        }
+        if let Some(jumps) = &self.turn.jumps {
+            return self.wait_or_jump(jumps, limit);
         }
         let timer = self.next_timer();
         let again = self.driver.borrow().next_deadline();
