@@ -82,7 +82,7 @@ impl Builder {
             shutdown: SHUTDOWN,
             receive_buffers: RECEIVE_BUFFERS,
             catch_interrupts: None,
-            mask: FeatureMask::none(),
+            mask: FeatureMask::initial(),
             hook: Hook::default(),
         }
     }
