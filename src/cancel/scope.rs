@@ -160,8 +160,13 @@ impl ScopeState {
     /// Whether it was canceled by a call, on this or another thread, or by its deadline.
     #[inline]
     fn was_canceled(&self) -> bool {
-        let elsewhere = |remote: &Arc<Remote>| remote.canceled.load(Ordering::Acquire);
-        self.canceled.get() || self.remote.get().is_some_and(elsewhere)
+        self.canceled.get() || self.was_canceled_elsewhere()
+    }
+
+    #[inline]
+    fn was_canceled_elsewhere(&self) -> bool {
+        let remote = self.remote.get();
+        remote.is_some_and(|remote| remote.canceled.load(Ordering::Acquire))
     }
 }
 
@@ -504,7 +509,9 @@ impl RunState {
                 .as_ref()
                 .is_some_and(|known| known.will_wake(waker))
         {
-            let replaced = remote.lock().waker.replace(copy_waker(waker));
+            // Copied first: that may run user code, which may lock it (R1).
+            let copy = copy_waker(waker);
+            let replaced = remote.lock().waker.replace(copy);
             runtime::drop_waker(replaced);
             runtime::drop_waker(self.known.replace(copy_waker(waker)));
         }
@@ -513,15 +520,22 @@ impl RunState {
     /// Opens the scope, if it is not open. Applies a cancel that was requested before, or by another thread.
     #[inline]
     fn open(&mut self) {
-        let shared = &self.shared;
-        if shared.row.get().is_none() {
-            shared.row.set(Some(self.scoped.open()));
-            if let Some(remote) = shared.remote.get() {
-                shared.show(remote);
-            }
+        if self.shared.row.get().is_none() {
+            self.open_now();
         }
-        if shared.was_canceled() {
+        if self.shared.was_canceled_elsewhere() {
             self.shared.cancel_row();
+        }
+    }
+
+    fn open_now(&mut self) {
+        let shared = &self.shared;
+        shared.row.set(Some(self.scoped.open()));
+        if let Some(remote) = shared.remote.get() {
+            shared.show(remote);
+        }
+        if shared.canceled.get() {
+            shared.cancel_row();
         }
     }
 
