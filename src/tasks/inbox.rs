@@ -177,6 +177,11 @@ impl Inbox {
         self.pending.load(Ordering::Acquire)
     }
 
+    /// Makes the runtime look for messages in this turn, although none was posted. Called by the runtime.
+    pub(crate) fn set_pending(&self) {
+        self.pending.store(true, Ordering::SeqCst);
+    }
+
     /// Takes the messages, in exchange for the last batch, which the caller has emptied. Called by the runtime.
     pub(crate) fn take(&self, emptied: &mut Posted) {
         let mut posted = lock(&self.posted);

@@ -157,7 +157,6 @@ impl Core {
     pub(super) fn second_half(&self, limit: Option<Instant>, scratch: &mut Scratch) {
         // A task may have forked: only the parent may submit what is queued.
         self.assert_not_forked();
-        self.wake_kept();
         self.fire_timers(scratch);
         self.take_posted(scratch);
         self.enter(limit, scratch);
@@ -309,6 +308,7 @@ impl Core {
         }
         let mail = &mut scratch.mail;
         self.slot.inbox().take(mail);
+        self.wake_kept();
         let mut foreign = Vec::new();
         {
             let mut tasks = self.tasks.borrow_mut();
@@ -499,21 +499,24 @@ impl Core {
     #[inline]
     pub(crate) fn wake_foreign(&self, wakers: impl IntoIterator<Item = Waker>) {
         for waker in wakers {
-            match is_in_use() {
-                true => self.turn.unwoken.borrow_mut().push(waker),
-                false => _ = self.hook.guard("a waker", || waker.wake()),
-            }
+            self.wake_one_foreign(waker);
+        }
+    }
+
+    #[cold]
+    fn wake_one_foreign(&self, waker: Waker) {
+        if is_in_use() {
+            self.turn.unwoken.borrow_mut().push(waker);
+            self.slot.inbox().set_pending();
+        } else {
+            self.hook.guard("a waker", || waker.wake());
         }
     }
 
     /// Wakes the foreign wakers that were kept.
-    #[inline]
     pub(super) fn wake_kept(&self) {
-        let any = !self.turn.unwoken.borrow().is_empty();
-        if any {
-            let kept = self.turn.unwoken.take();
-            self.wake_foreign(kept);
-        }
+        let kept = self.turn.unwoken.take();
+        self.wake_foreign(kept);
     }
 
     fn dispose_late(&self, reaped: &mut Reaped) {
