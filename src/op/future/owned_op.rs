@@ -1,8 +1,9 @@
 //! An operation owned by an object, not by a wait.
 //!
-//! A listener's accept stays in the kernel whether or not a connection is awaited, and its results belong to the
-//! listener: a wait that is dropped or canceled loses none (C8). So the operation is not a leaf of any scope while its
-//! owner exists. When the owner is dropped, it becomes an orphan of the scope in which that happens.
+//! The results of a listener's accept belong to the listener, and those of a multishot receive to its
+//! [`Chunks`](crate::op::Chunks): a wait that is dropped or canceled loses none (C8). So the operation is a leaf only
+//! while a task waits for its next item by [`OwnedOp::poll_awaited`]. When the owner is dropped, it becomes an orphan of
+//! the scope in which that happens.
 
 use super::{Slot, abandon, start_owned, wait};
 use crate::driver::lifecycle::Polled;
@@ -60,15 +61,10 @@ impl<O: Collect> OwnedOp<O> {
     /// Starts the operation. The previous one must have ended.
     pub(crate) fn start(&mut self, mut operation: O) -> io::Result<()> {
         assert!(self.slot.is_none(), "an owned operation is started once");
-        let (entry, max) = (operation.entry(), operation.max());
-        self.keep(operation);
-        self.slot = Some(start_owned::<O>(&entry, max)?);
+        let entry = operation.entry();
+        let operation = self.operation.insert(operation);
+        self.slot = Some(start_owned(operation, &entry)?);
         Ok(())
-    }
-
-    /// Keeps an operation that is not started yet.
-    pub(crate) fn keep(&mut self, operation: O) {
-        self.operation = Some(operation);
     }
 
     /// Returns the operation if the kernel does not have it, to be restarted with the values it holds.
