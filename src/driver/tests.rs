@@ -5,6 +5,7 @@
 
 use super::*;
 use crate::sys::{BufRing, Features, Full, Sizes};
+use common::quick_or_full;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -1016,7 +1017,7 @@ fn a_random_kernel_loses_duplicates_or_frees_no_operation_too_early() {
     let one = std::env::var("GIMMAL_SEED").ok();
     let seeds = match one.as_deref().map(str::parse) {
         Some(Ok(seed)) => seed..seed + 1,
-        _ => 0..1500,
+        _ => 0..quick_or_full(150, 1500),
     };
     for seed in seeds {
         let outcome = std::panic::catch_unwind(|| random_world(seed));

@@ -89,7 +89,7 @@ impl Builder {
             jump_threshold: JUMP_THRESHOLD,
             receive_buffers: RECEIVE_BUFFERS,
             catch_interrupts: None,
-            mask: FeatureMask::none(),
+            mask: FeatureMask::initial(),
             hook: Hook::default(),
         }
     }

@@ -71,6 +71,7 @@ pub(crate) struct Turn {
     is_disposing: Cell<bool>,
     /// Foreign wakers to wake once no call of the current runtime is on the stack.
     unwoken: RefCell<Vec<Waker>>,
+    has_unwoken: Cell<bool>,
 }
 
 impl Turn {
@@ -512,21 +513,32 @@ impl Core {
     #[inline]
     pub(crate) fn wake_foreign(&self, wakers: impl IntoIterator<Item = Waker>) {
         for waker in wakers {
-            match is_in_use() {
-                true => self.turn.unwoken.borrow_mut().push(waker),
-                false => _ = self.hook.guard("a waker", || waker.wake()),
-            }
+            self.wake_or_keep(waker);
+        }
+    }
+
+    #[cold]
+    fn wake_or_keep(&self, waker: Waker) {
+        if is_in_use() {
+            self.turn.unwoken.borrow_mut().push(waker);
+            self.turn.has_unwoken.set(true);
+        } else {
+            self.hook.guard("a waker", || waker.wake());
         }
     }
 
     /// Wakes the foreign wakers that were kept.
     #[inline]
     pub(super) fn wake_kept(&self) {
-        let any = !self.turn.unwoken.borrow().is_empty();
-        if any {
-            let kept = self.turn.unwoken.take();
-            self.wake_foreign(kept);
+        if self.turn.has_unwoken.replace(false) {
+            self.wake_unwoken();
         }
+    }
+
+    #[cold]
+    fn wake_unwoken(&self) {
+        let kept = self.turn.unwoken.take();
+        self.wake_foreign(kept);
     }
 
     fn dispose_late(&self, reaped: &mut Reaped) {
