@@ -360,7 +360,10 @@ impl JobHandle {
             false
         };
         let outcome = self.poll_job(give_up, copy_waker(context.waker()));
-        if give_up && outcome.is_pending() {
+        if outcome.is_ready() {
+            // It may have ended in between.
+            self.waiting.end();
+        } else if give_up {
             // A thread has started it in between.
             self.waiting.hold(context, &self.job.over);
         }
