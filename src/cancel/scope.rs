@@ -1,19 +1,18 @@
 //! Scopes that users open.
 
+use super::remote::Remote;
 use super::{Due, ScopedPoll, opaque_debug};
 use crate::error::Canceled;
-use crate::runtime::{self, Core, Mirror};
-use crate::scope::{CANCELED, NEVER, ScopeKind};
+use crate::runtime::{self, Core};
+use crate::scope::ScopeKind;
 use crate::sys::Instant;
 use crate::table::Key;
-use crate::tasks::copy_waker;
 use pin_project_lite::pin_project;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// A scope that can be canceled from inside or outside: Trio's `CancelScope`.
@@ -73,50 +72,6 @@ struct ScopeState {
 /// The reason of a scope that was canceled by its deadline.
 const DEADLINE: &str = "deadline";
 
-/// The part of a scope that other threads see.
-#[derive(Debug)]
-struct Remote {
-    /// Whether a call canceled it.
-    canceled: AtomicBool,
-    /// The time, in nanoseconds, at which it is canceled, by its own deadline or from outside.
-    outlook: Mirror,
-    inner: Mutex<RemoteInner>,
-}
-
-#[derive(Debug, Default)]
-struct RemoteInner {
-    reason: Option<String>,
-    waker: Option<Waker>,
-}
-
-impl Remote {
-    fn lock(&self) -> MutexGuard<'_, RemoteInner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Publishes the deadline before the scope's future runs.
-    fn foresee(&self, deadline: Option<Instant>) {
-        let outlook = deadline.map_or(NEVER, Instant::as_ns);
-        self.outlook.store(outlook, Ordering::Release);
-    }
-
-    /// Publishes the final state when the scope is left.
-    fn settle(&self, canceled: bool) {
-        let outlook = if canceled { CANCELED } else { NEVER };
-        self.outlook.store(outlook, Ordering::Release);
-    }
-
-    /// Returns true if it was not canceled before.
-    fn cancel(&self, reason: Option<String>) -> bool {
-        let mut inner = self.lock();
-        let first = !self.canceled.swap(true, Ordering::AcqRel);
-        if first {
-            inner.reason = reason;
-        }
-        first
-    }
-}
-
 impl ScopeState {
     fn cancel(&self, reason: Option<String>) {
         if self.was_canceled() {
@@ -124,7 +79,7 @@ impl ScopeState {
         }
         self.canceled.set(true);
         if let Some(remote) = self.remote.get() {
-            remote.cancel(None);
+            remote.cancel_by_scope();
         }
         self.reason.replace(reason);
         self.cancel_row();
@@ -143,7 +98,7 @@ impl ScopeState {
 
     /// Mirrors the row's cancellation time to `remote`, if the scope has a row.
     fn show(&self, remote: &Remote) {
-        self.with_row(|core, key| core.mirror_scope(key, remote.outlook.clone()));
+        self.with_row(|core, key| core.mirror_scope(key, remote.outlook()));
     }
 
     /// Cancels the scope if its deadline has passed, whether or not its timer has fired.
@@ -160,7 +115,7 @@ impl ScopeState {
     /// Whether it was canceled by a call, on this or another thread, or by its deadline.
     #[inline]
     fn was_canceled(&self) -> bool {
-        let elsewhere = |remote: &Arc<Remote>| remote.canceled.load(Ordering::Acquire);
+        let elsewhere = |remote: &Arc<Remote>| remote.was_canceled();
         self.canceled.get() || self.remote.get().is_some_and(elsewhere)
     }
 }
@@ -317,7 +272,7 @@ impl Scope {
     pub fn reason(&self) -> Option<String> {
         self.shared.look_at_clock();
         let reason = self.shared.reason.borrow().clone();
-        reason.or_else(|| self.shared.remote.get()?.lock().reason.clone())
+        reason.or_else(|| self.shared.remote.get()?.reason())
     }
 
     /// Returns the deadline. `None` if there is none, or it has passed.
@@ -352,14 +307,7 @@ impl Scope {
         let remote = shared.remote.get_or_init(|| {
             // The future may be running: the handle wakes it through the scope's waker.
             let waker = shared.with_row(Core::waker_of_scope).flatten();
-            let remote = Remote {
-                canceled: AtomicBool::new(shared.canceled.get()),
-                outlook: Mirror::default(),
-                inner: Mutex::new(RemoteInner {
-                    reason: None,
-                    waker,
-                }),
-            };
+            let remote = Remote::new(shared.canceled.get(), waker);
             match shared.left.get() {
                 Some(canceled) => remote.settle(canceled),
                 None => remote.foresee(shared.deadline.get()),
@@ -412,21 +360,12 @@ pub struct ScopeHandle {
 impl ScopeHandle {
     /// Cancels the scope, as [`Scope::cancel`] does.
     pub fn cancel(&self) {
-        self.cancel_now(None);
+        self.remote.cancel(None);
     }
 
     /// Cancels the scope with a reason, as [`Scope::cancel_with`] does.
     pub fn cancel_with(&self, reason: impl Into<String>) {
-        self.cancel_now(Some(reason.into()));
-    }
-
-    fn cancel_now(&self, reason: Option<String>) {
-        if self.remote.cancel(reason) {
-            let waker = self.remote.lock().waker.take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
+        self.remote.cancel(Some(reason.into()));
     }
 
     /// Whether the scope is canceled: by a call, by its deadline, or from outside while its future runs. Returns the
@@ -457,11 +396,7 @@ impl ScopeHandle {
     #[doc(alias = "is_cancelled")]
     #[must_use]
     pub fn is_canceled(&self) -> bool {
-        let remote = &self.remote;
-        remote.canceled.load(Ordering::Acquire) || {
-            let outlook = remote.outlook.load(Ordering::Acquire);
-            outlook != NEVER && Instant::now().as_ns() >= outlook
-        }
+        self.remote.is_canceled()
     }
 }
 
@@ -484,44 +419,27 @@ struct RunState {
 }
 
 impl RunState {
-    /// Applies what was requested of the scope since its future was last polled.
+    /// Applies what was requested of the scope since its future was last polled, also by another thread. Opens the scope,
+    /// if it is not open.
     #[inline]
     fn look(&mut self, waker: &Waker) {
-        let deadline = self.shared.deadline.get();
+        let shared = &self.shared;
+        let deadline = shared.deadline.get();
         if !self.scoped.is_due(deadline) {
             self.scoped.set_due(deadline.map_or(Due::Never, Due::At));
         }
-        if self.shared.remote.get().is_some() {
-            self.keep_waker(waker);
+        let mut canceled = shared.canceled.get();
+        if let Some(remote) = shared.remote.get() {
+            canceled |= remote.watch(&mut self.known, waker);
         }
-    }
-
-    /// Stores the waker that a cancel from another thread wakes.
-    fn keep_waker(&mut self, waker: &Waker) {
-        if let Some(remote) = self.shared.remote.get()
-            && !self
-                .known
-                .as_ref()
-                .is_some_and(|known| known.will_wake(waker))
-        {
-            let replaced = remote.lock().waker.replace(copy_waker(waker));
-            runtime::drop_waker(replaced);
-            runtime::drop_waker(self.known.replace(copy_waker(waker)));
-        }
-    }
-
-    /// Opens the scope, if it is not open. Applies a cancel that was requested before, or by another thread.
-    #[inline]
-    fn open(&mut self) {
-        let shared = &self.shared;
         if shared.row.get().is_none() {
             shared.row.set(Some(self.scoped.open()));
             if let Some(remote) = shared.remote.get() {
                 shared.show(remote);
             }
         }
-        if shared.was_canceled() {
-            self.shared.cancel_row();
+        if canceled {
+            shared.cancel_row();
         }
     }
 
@@ -545,8 +463,7 @@ impl RunState {
         shared.caught.set(shared.caught.get() | caught);
         if let Some(remote) = shared.remote.get() {
             remote.settle(canceled);
-            let waker = remote.lock().waker.take();
-            runtime::drop_waker(waker);
+            remote.forget_waker();
         }
     }
 }
@@ -567,8 +484,6 @@ impl<F: Future> Future for RunScopeAny<F> {
             panic!("a scope's future was polled after it was ready")
         };
         entry.look(context.waker());
-        // Only after the waker is stored: another thread either finds the waker, or its cancel is found here.
-        entry.open();
         match entry.scoped.poll(future, context) {
             Poll::Ready(output) => {
                 this.future.set(None);
