@@ -1,7 +1,7 @@
 //! What the benches share: the work, as done by gimmal and by its baselines, its files, and the meters.
 //!
 //! The same work has the same function name and arguments in [`gimmal_side`], [`ring`], [`std_side`], [`pool`] and
-//! [`tokio_side`]; README.md describes it. `benches/` runs the work under criterion; `src/bin/budget.rs` compares the
+//! [`tokio_side`]; README.md describes it. `benches/` runs the work under criterion; `bin/budget.rs` compares the
 //! sides in one run.
 
 pub mod echo;

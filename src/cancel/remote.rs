@@ -99,7 +99,9 @@ impl Remote {
     /// here.
     pub(super) fn watch(&self, known: &mut Option<Waker>, waker: &Waker) -> bool {
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            let replaced = lock(&self.inner).waker.replace(copy_waker(waker));
+            // Copied first: that may run user code, which may lock it (R1).
+            let copy = copy_waker(waker);
+            let replaced = lock(&self.inner).waker.replace(copy);
             runtime::drop_waker(replaced);
             runtime::drop_waker(known.replace(copy_waker(waker)));
         }

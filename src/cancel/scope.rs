@@ -115,8 +115,13 @@ impl ScopeState {
     /// Whether it was canceled by a call, on this or another thread, or by its deadline.
     #[inline]
     fn was_canceled(&self) -> bool {
-        let elsewhere = |remote: &Arc<Remote>| remote.was_canceled();
-        self.canceled.get() || self.remote.get().is_some_and(elsewhere)
+        self.canceled.get() || self.was_canceled_elsewhere()
+    }
+
+    #[inline]
+    fn was_canceled_elsewhere(&self) -> bool {
+        let remote = self.remote.get();
+        remote.is_some_and(|remote| remote.was_canceled())
     }
 }
 
@@ -428,17 +433,23 @@ impl RunState {
         if !self.scoped.is_due(deadline) {
             self.scoped.set_due(deadline.map_or(Due::Never, Due::At));
         }
-        let mut canceled = shared.canceled.get();
+        let remote = shared.remote.get();
+        let elsewhere = remote.is_some_and(|remote| remote.watch(&mut self.known, waker));
+        if self.shared.row.get().is_none() {
+            self.open_now();
+        }
+        if elsewhere {
+            self.shared.cancel_row();
+        }
+    }
+
+    fn open_now(&mut self) {
+        let shared = &self.shared;
+        shared.row.set(Some(self.scoped.open()));
         if let Some(remote) = shared.remote.get() {
-            canceled |= remote.watch(&mut self.known, waker);
+            shared.show(remote);
         }
-        if shared.row.get().is_none() {
-            shared.row.set(Some(self.scoped.open()));
-            if let Some(remote) = shared.remote.get() {
-                shared.show(remote);
-            }
-        }
-        if canceled {
+        if shared.canceled.get() {
             shared.cancel_row();
         }
     }

@@ -121,19 +121,15 @@ impl ScopedPoll {
             }
         };
         let was_rejected = core.rejections() != before;
-        if !core.is_canceled() {
-            if was_rejected {
-                core.forget_rejections(before);
+        if core.is_canceled() {
+            self.rejections = self.rejections.saturating_add(u32::from(was_rejected));
+            if self.decides && polled.is_pending() {
+                return self.poll_canceled(&core, key, was_rejected, context.waker());
             }
-            return polled.map(Some);
+        } else if was_rejected {
+            core.forget_rejections(before);
         }
-        self.rejections = self.rejections.saturating_add(u32::from(was_rejected));
-        match polled {
-            Poll::Pending if self.decides => {
-                self.poll_canceled(&core, key, was_rejected, context.waker())
-            }
-            polled => polled.map(Some),
-        }
+        polled.map(Some)
     }
 
     /// Cancels a scope that was deferring. The future must be polled after that.

@@ -11,8 +11,7 @@
 //! - **O6** Reaping requires no future to be polled.
 //! - **O7** A full submission queue is flushed; entries that do not fit even then wait in a backlog, in order.
 //!
-//! (The numbers are those of ARCHITECTURE.md; O4 belongs to operations with provided buffers, O5 to `fs`, O8 and O9 to
-//! `runtime`.)
+//! (The numbers are those of ARCHITECTURE.md; O4 and O5 belong to `op`, O8 and O9 to `runtime`.)
 
 #![forbid(unsafe_code)]
 

@@ -250,8 +250,8 @@ impl ChildSet {
     /// Starts a child, if it waits.
     fn start(&self, core: &Core, key: Key) {
         let (slot, foreign) = core.tasks.borrow_mut().start_child(key);
-        if let Some(slot) = slot {
-            self.stop_waiting(slot);
+        // A child that is being dropped has left the queue.
+        if slot.is_some_and(|slot| self.stop_waiting(slot)) {
             self.running.set(self.running.get() + 1);
         }
         core.wake_foreign(foreign);

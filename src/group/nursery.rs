@@ -8,7 +8,7 @@ use super::child::ChildHandle;
 use super::child_cell::FailureReport;
 use super::child_set::{ChildSet, EndKind, Ended, PollEnd};
 use crate::error::{Canceled, Failures, GroupError, is_cancellation};
-use crate::runtime::{self, Alarm, Core, QueueLeaf, catch};
+use crate::runtime::{self, Alarm, Core, catch};
 use crate::scope::ScopeKind;
 use crate::tasks::Origin;
 use std::any::Any;
@@ -17,7 +17,7 @@ use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// The state of a group that its future, its body and its children share.
@@ -206,19 +206,9 @@ impl<'scope, 'env> Nursery<'scope, 'env> {
     /// Waits until `look` returns a value; calls it again each time a child ends.
     pub(super) async fn wait_until<T>(
         &self,
-        mut look: impl FnMut() -> Option<T>,
+        look: impl FnMut() -> Option<T>,
     ) -> Result<T, Canceled> {
-        let mut wait = QueueLeaf::new(&self.children.watchers);
-        poll_fn(|context| {
-            // A loop over waits that are ready at once must let other tasks go first.
-            ready!(runtime::poll_coop_budget(context.waker()));
-            if let Some(found) = look() {
-                runtime::with(Core::spend_coop_budget);
-                return Poll::Ready(Ok(found));
-            }
-            wait.poll(context).map(Err)
-        })
-        .await
+        runtime::wait_until(&self.children.watchers, look).await
     }
 
     /// Waits until another child could start at once.

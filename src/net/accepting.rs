@@ -198,11 +198,10 @@ impl Accepting {
     /// Reports that no descriptor or no memory is left for another connection, once until one is accepted again.
     fn report_shortage(&self, error: &io::Error) {
         if !self.is_short.replace(true) {
-            runtime::with(|core| {
-                core.hook.report(&Fault::AcceptPaused {
-                    listener: self.address.clone(),
-                    message: error.to_string(),
-                });
+            // Held, not borrowed: the hook is user code (R1).
+            runtime::required().hook.report(&Fault::AcceptPaused {
+                listener: self.address.clone(),
+                message: error.to_string(),
             });
         }
     }

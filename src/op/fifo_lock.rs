@@ -81,9 +81,14 @@ impl FifoLock {
 
     #[cold]
     fn wait(&self, position: &mut Position, waker: &Waker) {
-        // Cloning a foreign waker runs user code, so it happens before the list is borrowed (R1).
+        // Cloning a foreign waker runs user code, so it happens before the list is borrowed (R1). That may have released
+        // the lock.
         let waker = copy_waker(waker);
         let needless = match *position {
+            Position::Outside if !self.is_taken.replace(true) => {
+                *position = Position::Inside;
+                Some(waker)
+            }
             Position::Waiting(ticket) if self.granted.get() == Some(ticket) => {
                 self.granted.set(None);
                 *position = Position::Inside;

@@ -17,31 +17,42 @@ pub(crate) async fn read_in_loop<B: IoBufMut>(
     let mut buf = check_room(buf, len).await?;
     let mut done = 0;
     while done < len {
-        buf = match read(buf, done).await {
-            Ok((n, buf)) if n > 0 => {
-                done += n;
-                buf
-            }
-            Ok((_, mut buf)) => {
-                truncate(&mut buf, done);
-                let error = BufError::new(ended_early(source, len - done), buf);
-                return Err(error.with_transferred(done));
-            }
-            Err(error) => {
-                let error = error.map_buf(|mut buf| {
-                    // A read of nothing leaves the buffer unchanged.
-                    if done > 0 {
-                        truncate(&mut buf, done);
-                    }
-                    buf
-                });
-                retry(error, done)?
-            }
-        };
+        buf = count_read(read(buf, done).await, &mut done, len, source)?;
     }
     // Some buffers have kept the length that they had.
     truncate(&mut buf, len);
     Ok(buf)
+}
+
+/// Counts what one read of a loop has read, and returns the buffer for the next one; or the error that ends the loop.
+#[inline]
+pub(crate) fn count_read<B: IoBufMut>(
+    read: BufResult<usize, B>,
+    done: &mut usize,
+    len: usize,
+    source: &str,
+) -> Result<B, BufError<B>> {
+    match read {
+        Ok((n, buf)) if n > 0 => {
+            *done += n;
+            Ok(buf)
+        }
+        Ok((_, mut buf)) => {
+            truncate(&mut buf, *done);
+            let error = BufError::new(ended_early(source, len - *done), buf);
+            Err(error.with_transferred(*done))
+        }
+        Err(error) => {
+            let error = error.map_buf(|mut buf| {
+                // A read of nothing leaves the buffer unchanged.
+                if *done > 0 {
+                    truncate(&mut buf, *done);
+                }
+                buf
+            });
+            retry(error, *done)
+        }
+    }
 }
 
 /// Writes all the bytes that the buffer contains. `write` writes once, what comes after the bytes that are done.
@@ -56,18 +67,25 @@ pub(crate) async fn write_in_loop<B: IoBuf>(
     }
     let mut done = 0;
     while done < len {
-        buf = match write(buf, done).await {
-            Ok((n, buf)) if n > 0 => {
-                done += n;
-                buf
-            }
-            Ok((_, buf)) => {
-                return Err(BufError::new(nothing_taken(), buf).with_transferred(done));
-            }
-            Err(error) => retry(error, done)?,
-        };
+        buf = count_written(write(buf, done).await, &mut done)?;
     }
     Ok(buf)
+}
+
+/// Counts what one write of a loop has written, and returns the buffer for the next one; or the error that ends the loop.
+#[inline]
+pub(crate) fn count_written<B>(
+    written: BufResult<usize, B>,
+    done: &mut usize,
+) -> Result<B, BufError<B>> {
+    match written {
+        Ok((n, buf)) if n > 0 => {
+            *done += n;
+            Ok(buf)
+        }
+        Ok((_, buf)) => Err(BufError::new(nothing_taken(), buf).with_transferred(*done)),
+        Err(error) => retry(error, *done),
+    }
 }
 
 /// Returns the buffer if it has room for `len` bytes. Lets other tasks go first if there is nothing else to await.

@@ -69,7 +69,8 @@ pub use file::*;
 pub(crate) use future::{Collect, OwnedOp};
 pub use future::{Op, WithDeadline};
 pub(crate) use loops::{
-    check_room, ended_early, nothing_taken, read_in_loop, retry, room_for, write_in_loop,
+    check_room, count_read, count_written, ended_early, nothing_taken, read_in_loop, retry,
+    room_for, write_in_loop,
 };
 pub use nop::{Nop, nop};
 pub use operation::{Operation, Readiness};

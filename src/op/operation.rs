@@ -1,8 +1,8 @@
 //! The contract between an operation and the runtime: what the operation promises about the memory it lends, and what
 //! the runtime calls, in which order.
 //!
-//! An operation of this crate is a type in the folder of what it works on (see `file/fsync.rs`). "How to add" in
-//! ARCHITECTURE.md lists what else there is to edit.
+//! An operation of this crate is a type in the folder of what it works on (see `file/fsync.rs`). "Add an operation" in
+//! CONTRIBUTING.md lists what else there is to edit.
 
 use super::file::AtCursor;
 use super::{Completion, Entry, SharedFd};

@@ -87,6 +87,12 @@ pub(crate) fn try_with<T>(f: impl FnOnce(&Core) -> T) -> Option<T> {
     found.ok().flatten()
 }
 
+/// Whether the caller runs inside of [`try_with`], so that it must not run user code (R1).
+pub(super) fn is_in_use() -> bool {
+    let in_use = CURRENT.try_with(|current| current.try_borrow_mut().is_err());
+    in_use.unwrap_or(false)
+}
+
 /// Calls `f` with the current runtime, as [`try_with`] does.
 ///
 /// # Panics

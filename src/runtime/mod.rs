@@ -33,7 +33,7 @@ pub(crate) use self::current::{
 };
 pub(crate) use self::leaf::{
     Alarm, BUFFER_GROUP, JointPoll, LeafState, Proceed, QueueLeaf, READ_AHEAD_MAX, WakerQueue,
-    poll_coop_budget, proceed, proceed_with, ready_err,
+    poll_coop_budget, proceed, proceed_with, ready_err, wait_until,
 };
 pub(crate) use self::pool::{Worker, no_thread_for};
 pub(crate) use self::scopes::{Attribution, Before, Mirror, SavedContext, Waiting};

@@ -153,6 +153,7 @@ impl Core {
         self.lifecycle.phase.set(Phase::Closing);
         self.pool.close();
         self.drop_tasks();
+        self.wake_kept();
         let mut wakers = self.driver.borrow_mut().cancel_all();
         wakers.append(&mut self.closers.borrow_mut().take_all());
         wakers.append(&mut self.scopes.borrow_mut().take_wakes());

@@ -72,20 +72,16 @@ impl Leaves {
 
     /// Returns the status of the first leaf that is not finished, or `Finished` if there is none. Removes the finished
     /// leaves that it passes, so that the next call is cheap.
+    #[inline]
     pub(super) fn pending(&mut self, status: impl Fn(Leaf) -> LeafStatus) -> LeafStatus {
-        if let Some(one) = self.one {
-            let found = status(one);
+        while let Some(leaf) = self.one.or_else(|| self.more.last().copied()) {
+            let found = status(leaf);
             if found != LeafStatus::Finished {
                 return found;
             }
-        }
-        self.one = None;
-        while let Some(last) = self.more.last() {
-            let found = status(*last);
-            if found != LeafStatus::Finished {
-                return found;
+            if self.one.take().is_none() {
+                self.more.pop();
             }
-            self.more.pop();
         }
         LeafStatus::Finished
     }

@@ -479,7 +479,8 @@ fn queues_are_bounded(source: &Source, faults: &mut Vec<String>) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
     let bounds = text.split("\n## ").find(|part| part.starts_with("Bounds"));
-    let is_listed = bounds.unwrap().contains(&format!("`{}`", source.path));
+    let path = source.path.strip_prefix("src/").unwrap_or(&source.path);
+    let is_listed = bounds.unwrap().contains(&format!("`{path}`"));
     for (number, line) in source.code() {
         let is_field = line.starts_with("    ") && line.ends_with(',') && line.contains(": ");
         let is_queue = ["VecDeque<", "WaitQueue<", "BinaryHeap<"]
@@ -550,6 +551,32 @@ fn names_are_unique(source: &Source, faults: &mut Vec<String>) {
                 "{}:{number}: {name} is also declared in {other}",
                 source.path
             ));
+        }
+    }
+}
+
+/// A file that a comment or a page names in backticks exists, relative to the root, to `src/`, or to its own folder:
+/// except for the program that a reader of the README writes.
+fn named_files_exist(source: &Source, faults: &mut Vec<String>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let own = root.join(&source.path);
+    let own_folder = own.parent().unwrap_or(root);
+    let is_page = source.path.ends_with(".md");
+    for (number, line) in source.text.lines().enumerate() {
+        if !is_page && !line.trim_start().starts_with("//") {
+            continue;
+        }
+        for name in line.split('`').skip(1).step_by(2) {
+            let is_path = |c: char| c.is_ascii_alphanumeric() || "_/.-".contains(c);
+            let is_file = [".rs", ".md", ".txt"].iter().any(|end| name.ends_with(end))
+                && name != "src/main.rs";
+            let places = [root, &root.join("src"), own_folder];
+            if is_file
+                && name.chars().all(is_path)
+                && !places.iter().any(|at| at.join(name).exists())
+            {
+                faults.push(format!("{}:{}: no file {name}", source.path, number + 1));
+            }
         }
     }
 }
@@ -628,15 +655,44 @@ fn the_sources_follow_the_conventions() {
 }
 
 #[test]
-fn the_words_are_plain() {
+fn the_words_are_plain_and_name_files_that_exist() {
     let folders = ["src", "tests", "examples", "benches"].map(sources);
     let sources = folders.into_iter().flatten().chain(files("", "md"));
     let mut faults = Vec::new();
     // This file names the words.
     for source in sources.filter(|source| source.path != "tests/conventions/main.rs") {
         words_are_plain(&source, &mut faults);
+        named_files_exist(&source, &mut faults);
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The table of layers in ARCHITECTURE.md is the list above.
+#[test]
+fn the_layers_are_the_documented_ones() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let layers = text.split("\n## ").find(|part| part.starts_with("Layers"));
+    let mut documented = Vec::new();
+    for row in layers.unwrap().lines() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        if let [_, level, modules, _, uses, _] = cells[..]
+            && let Ok(level) = level.parse::<u32>()
+        {
+            let quoted = |cell: &str| {
+                let names = cell.split('`').skip(1).step_by(2);
+                names.map(str::to_owned).collect::<Vec<_>>()
+            };
+            let uses = (uses != "all lower levels").then(|| quoted(uses));
+            let modules = quoted(modules);
+            documented.extend(modules.into_iter().map(|name| (name, level, uses.clone())));
+        }
+    }
+    let expected = MODULES.map(|(name, level, uses)| {
+        let uses = uses.map(|uses| uses.iter().map(|name| (*name).to_owned()).collect());
+        (name.to_owned(), level, uses)
+    });
+    assert_eq!(documented, expected);
 }
 
 /// The largest modules have an overview: what they consist of is at most a dozen folders and files.
@@ -666,7 +722,17 @@ fn tests_skip_only_by_the_macro() {
 
 #[test]
 fn a_broken_rule_is_noticed() {
-    let broken: [(Rule, &str, &str); 26] = [
+    let broken: [(Rule, &str, &str); 28] = [
+        (
+            named_files_exist,
+            "CHANGELOG.md",
+            "See `tests/of_nothing.rs`, and `lib.rs`.",
+        ),
+        (
+            named_files_exist,
+            "src/op/mod.rs",
+            "// As in `file/fsync.rs` and `file/nothing.rs`.\nlet name = \"`nothing.rs`\";",
+        ),
         (
             users_get_examples,
             "src/fs/file.rs",

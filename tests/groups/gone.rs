@@ -5,7 +5,7 @@ use crate::help::{
 };
 use common::{
     Baseline, Census, Finally, MOMENTS, Moment, Watched, caught, descriptors, dropped_after,
-    dropped_everywhere, next_turn, pipe, poll_once, ran_in_own_process,
+    dropped_everywhere, next_turn, pipe, poll_once, poll_with, ran_in_own_process,
 };
 use gimmal::cancel::{Scope, shield};
 use gimmal::fs::File;
@@ -17,6 +17,8 @@ use std::future::pending;
 use std::io::{self, Write as _};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
 
 /// How a group ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,8 +190,10 @@ fn a_group_dropped_at_any_poll_is_gone_after_the_next_turns() {
             let polls = dropped_everywhere(&name, &[Moment::AtOnce, Moment::Woken], make).await;
             assert!(polls > 4, "{name}: {polls}");
             assert_eq!(census.alive(), 0, "{name}");
-            // A panic that was not propagated is reported.
-            let said = faults.take();
+            // A panic that was not propagated is reported. So is a read that the kernel has not stopped within a second,
+            // which depends on what else the machine does.
+            let mut said = faults.take();
+            said.retain(|fault| !fault.contains("a second after its cancel"));
             let panics = matches!(ending, Ending::ChildPanics | Ending::BodyPanics);
             assert_eq!(!said.is_empty(), panics, "{name}: {said:?}");
         }
@@ -667,5 +671,69 @@ fn a_group_that_was_never_polled_starts_nothing() {
             dropped_after(group(async |_| Ok::<_, io::Error>(())), 0, Moment::AtOnce).await;
         assert!(outcome.is_none());
         baseline.returns("nothing").await;
+    });
+}
+
+/// Opens a group while a child is dropped: with the child's group, at the end of its cleanup, because it waits for
+/// something foreign, or because it has panicked.
+#[test]
+fn a_destructor_of_a_child_may_open_a_group() {
+    if common::ran_in_own_process() {
+        return;
+    }
+    run(async || {
+        let (reader, _writer) = pipe();
+        let census = Census::default();
+        let opened = Cell::new(0);
+        let baseline = Baseline::take();
+        let opens = || {
+            Finally(|| {
+                let mut inner = Box::pin(group(async |inner| {
+                    drop(inner.spawn(async {
+                        let _member = census.member();
+                        reader.read(Watched::new(8, 1)).await?;
+                        Ok::<_, io::Error>(())
+                    }));
+                    timeout(LONG, doze(LONG)).await?;
+                    Ok(())
+                }));
+                // In a canceled scope, it ends in this poll.
+                let _ = poll_with(Waker::noop(), &mut inner);
+                opened.set(opened.get() + 1);
+            })
+        };
+        for ending in ["drop", "cleanup", "foreign", "panic"] {
+            let before = opened.get();
+            let mut outer = Box::pin(caught(group(async |g| {
+                if ending == "cleanup" {
+                    g.set_cleanup_timeout(Duration::ZERO);
+                }
+                drop(g.spawn(async {
+                    let _opens = opens();
+                    match ending {
+                        "cleanup" => shield(pending::<()>()).await,
+                        "panic" => explode("child"),
+                        _ => pending::<()>().await,
+                    }
+                    Ok(())
+                }));
+                next_turn().await;
+                g.cancel();
+                if ending == "drop" {
+                    let _ = shield(sleep(LONG)).await;
+                }
+                Ok::<_, io::Error>(())
+            })));
+            match ending {
+                "drop" => {
+                    assert!(poll_once(&mut outer).await.is_pending());
+                    drop(outer);
+                }
+                "panic" => drop(outer.await.unwrap_err()),
+                _ => outer.await.unwrap().unwrap(),
+            }
+            assert_eq!((opened.get() - before, census.alive()), (1, 0), "{ending}");
+            baseline.returns(ending).await;
+        }
     });
 }

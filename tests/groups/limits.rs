@@ -1,7 +1,7 @@
 //! Limits on concurrent children, waits for the next finished child, and cleanup timeouts.
 
 use crate::help::{LONG, SHORT, failure, run};
-use common::{Census, Journal, poll_once};
+use common::{Census, Finally, Journal, next_turn, poll_once};
 use gimmal::cancel::{Scope, shield};
 use gimmal::group::Child;
 use gimmal::time::{Instant, timeout};
@@ -10,6 +10,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::future::pending;
 use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
 
 #[test]
 fn the_limit_bounds_concurrent_children_which_start_in_order() {
@@ -501,5 +504,35 @@ fn children_dropped_by_an_outer_timeout_count_as_canceled() {
             assert!(inner.is_canceled());
             assert_eq!(inner.into_output(), (!of_the_body).then_some(7));
         }
+    });
+}
+
+/// The time to clean up is over, and the destructor of a child that never started cancels that very child.
+#[test]
+fn a_queued_child_may_cancel_itself_while_it_is_dropped() {
+    run(async || {
+        let mut group = pin!(group(async |g| {
+            g.set_limit(1);
+            g.set_cleanup_timeout(Duration::ZERO);
+            drop(g.spawn(async { shield(pending::<()>()).await }));
+            let own: Rc<RefCell<Option<Child<'_, ()>>>> = Rc::default();
+            let place = own.clone();
+            let cancels = Finally(move || {
+                if let Some(child) = &*place.borrow() {
+                    child.cancel();
+                }
+            });
+            let child = g.spawn(async move { drop(cancels) });
+            *own.borrow_mut() = Some(child);
+            g.cancel();
+            Ok::<_, io::Error>(())
+        }));
+        for _ in 0..10_000 {
+            if poll_once(&mut group).await.is_ready() {
+                return;
+            }
+            next_turn().await;
+        }
+        panic!("the group waits for a child that is gone");
     });
 }

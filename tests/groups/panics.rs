@@ -3,12 +3,16 @@
 use crate::help::{
     LONG, SHORT, explode, failure, leaks_on_purpose, may_abort, run, run_with_faults, said,
 };
-use common::{Baseline, Census, DropBomb, Finally, Journal, caught, next_turn, poll_once};
+use common::{
+    Baseline, Census, Done, DropBomb, Finally, Journal, caught, foreign_waker, next_turn,
+    panic_message, poll_once, poll_with,
+};
 use gimmal::cancel::shield;
 use gimmal::{Canceled, group, sleep, yield_now};
 use std::cell::Cell;
 use std::future::pending;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[test]
 fn a_panic_propagates_when_all_children_have_ended() {
@@ -272,5 +276,26 @@ fn a_panic_in_one_group_does_not_affect_another() {
         })
         .await;
         assert_eq!(value.unwrap(), 7);
+    });
+}
+
+/// The list wakes its task for the futures that are left, while the panic of one unwinds.
+#[test]
+fn a_foreign_waker_may_panic_while_another_panic_unwinds() {
+    if may_abort("panics::a_foreign_waker_may_panic_while_another_panic_unwinds") {
+        return;
+    }
+    run_with_faults(async |faults| {
+        let (foreign, _guard) = foreign_waker(|done| {
+            if done == Done::Wake {
+                panic!("of a waker");
+            }
+        });
+        let futures = ["first", "second"].map(|what| async move { explode(what) });
+        let mut joined = gimmal::join_all(futures);
+        let mut poll = || drop(poll_with(&foreign, &mut joined));
+        let payload = catch_unwind(AssertUnwindSafe(&mut poll)).unwrap_err();
+        assert_eq!(panic_message(payload), "first");
+        faults.expect(&["a waker panicked: of a waker"]);
     });
 }

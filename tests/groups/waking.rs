@@ -1,15 +1,19 @@
 //! G5: only woken children are polled, and other tasks get their turns.
 
 use crate::help::{LONG, SHORT, run};
-use common::{Done, counted, foreign_waker, next_turn, poll_once, poll_with, ran_in_own_process};
+use common::{
+    Done, counted, foreign_waker, next_turn, pipe, poll_once, poll_with, ran_in_own_process,
+};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use gimmal::cancel::Scope;
 use gimmal::group::Group;
-use gimmal::{Canceled, Handle, group, sleep, spawn, yield_now};
-use std::cell::Cell;
+use gimmal::time::timeout;
+use gimmal::{Canceled, Handle, Runtime, group, sleep, spawn, yield_now};
+use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -419,5 +423,69 @@ fn foreign_wakers_may_call_the_runtime() {
         drop(future);
         next_turn().await;
         drop((foreign, guard));
+    });
+}
+
+/// The waker of a leaf that moves to a scope of the child, because the child opens one right after it has canceled its
+/// group.
+#[test]
+fn a_foreign_waker_may_run_a_runtime_while_a_child_gets_a_scope() {
+    run(async || {
+        let woken = Rc::new(Cell::new(0));
+        let seen = woken.clone();
+        let (foreign, guard) = foreign_waker(move |done| {
+            if done == Done::Wake {
+                seen.set(seen.get() + 1);
+                drop(Runtime::new().unwrap());
+            }
+        });
+        group(async |g| {
+            let foreign = &foreign;
+            drop(g.spawn(async move {
+                let mut slept = sleep(LONG);
+                assert!(poll_with(foreign, &mut slept).is_pending());
+                g.cancel();
+                let _ = timeout(LONG, sleep(LONG)).await;
+                drop(slept);
+            }));
+            Ok::<_, Canceled>(())
+        })
+        .await
+        .unwrap();
+        next_turn().await;
+        assert_eq!(woken.get(), 1);
+        drop((foreign, guard));
+    });
+}
+
+/// The same for a scope's waker, which is woken because an operation leaves the scope.
+#[test]
+fn a_foreign_waker_may_run_a_runtime_while_a_leaf_leaves_its_scope() {
+    run(async || {
+        let (reader, _writer) = pipe();
+        let woken = Rc::new(Cell::new(0));
+        let seen = woken.clone();
+        let (foreign, guard) = foreign_waker(move |done| {
+            seen.set(seen.get() + u32::from(done == Done::Wake));
+            drop(Runtime::new().unwrap());
+        });
+        let read = RefCell::new(reader.read(vec![0; 1]));
+        let poll_read = || {
+            Box::pin(poll_fn(|context| {
+                Pin::new(&mut *read.borrow_mut()).poll(context)
+            }))
+        };
+        let scope = Scope::new();
+        let mut inside = Box::pin(scope.run_any(poll_read()));
+        assert!(poll_with(&foreign, &mut inside).is_pending());
+        next_turn().await;
+        scope.cancel();
+        assert!(poll_with(&foreign, &mut inside).is_pending());
+        let before = woken.get();
+        assert!(poll_once(&mut poll_read()).await.is_pending());
+        next_turn().await;
+        assert!(woken.get() > before);
+        assert!(gimmal::is_canceled(&poll_read().await.unwrap_err()));
+        drop((inside, foreign, guard));
     });
 }

@@ -2,16 +2,17 @@
 //! stays alive until the kernel is done with it, and descriptors, rows and buffers return to the baseline.
 
 use common::{
-    Baseline, CANARY, MOMENTS, Moment, Random, Watched, directory, dropped_after,
-    dropped_everywhere, make_fifo, next_turn, pipe, ran_in_own_process, rings,
+    Baseline, CANARY, Faults, MOMENTS, Moment, Random, Watched, directory, dropped_after,
+    dropped_everywhere, make_fifo, next_turn, pipe, poll_once, ran_in_own_process, rings,
 };
 use gimmal::fs::{self, File, OpenOptions};
-use gimmal::op::{Completion, Entry, Op, Opcode, Operation, nop};
+use gimmal::net::UnixStream;
+use gimmal::op::{Completion, Entry, Op, Opcode, Operation, Recv, nop};
 use gimmal::{Handle, Runtime, yield_now};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, PipeReader, PipeWriter, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::rc::Rc;
@@ -852,4 +853,74 @@ fn the_entry_is_requested_once_if_an_operation_starts_and_never_otherwise() {
     ended.unwrap();
     assert_eq!((started.get(), rejected.get()), (2, 0));
     assert_eq!(Rc::strong_count(&rejected), 1, "the task has ended");
+}
+
+/// An operation with many completions. Disposing of one drops a socket with a read in flight, for which the kernel is
+/// entered at once.
+struct Ticks {
+    ticker: OwnedFd,
+    socket: Option<(UnixStream, Op<Recv<Vec<u8>>>)>,
+    disposed: Rc<Cell<u32>>,
+}
+
+// SAFETY: the entry has no address. The operation holds the descriptor. Each completion of a multishot poll but the last
+// has MORE.
+unsafe impl Operation for Ticks {
+    type Output = ();
+    const NAME: &'static str = "ticks";
+
+    fn entry(&mut self) -> Entry {
+        const MULTISHOT: u32 = 1;
+        Entry::new(Opcode::POLL_ADD)
+            .fd(self.ticker.as_raw_fd())
+            .len(MULTISHOT)
+            .op_flags(libc::POLLIN as u32)
+    }
+
+    fn complete(self, _: Completion) {}
+
+    fn fail(self, _: io::Error) {}
+
+    fn dispose(&mut self, _: Completion) {
+        self.disposed.set(self.disposed.get() + 1);
+        if let Some((stream, read)) = self.socket.take() {
+            // The read is dropped after the owner of its descriptor.
+            drop(stream);
+            drop(read);
+        }
+    }
+}
+
+#[test]
+fn a_disposal_may_end_operations_at_once() {
+    let faults = Faults::default();
+    let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
+    runtime.block_on(async {
+        let (stream, peer) = UnixStream::pair().unwrap();
+        let read = stream.read(vec![0; 1]).submit();
+        // SAFETY: the call has no pointers, and the descriptor it returns is new.
+        let ticker = unsafe { OwnedFd::from_raw_fd(libc::eventfd(0, libc::EFD_CLOEXEC)) };
+        let mut tick = std::fs::File::from(ticker.try_clone().unwrap());
+        let disposed = Rc::new(Cell::new(0));
+        let mut ticks = Op::new(Ticks {
+            ticker,
+            socket: Some((stream, read)),
+            disposed: disposed.clone(),
+        });
+        assert!(poll_once(&mut ticks).await.is_pending());
+        next_turn().await;
+        tick.write_all(&1u64.to_ne_bytes()).unwrap();
+        for _ in 0..10 {
+            next_turn().await;
+        }
+        // One completion is collected, and the last one comes while that is disposed of.
+        drop(ticks);
+        while Handle::current().stats().operation_rows > 0 {
+            next_turn().await;
+        }
+        assert_eq!(disposed.get(), 2);
+        assert_eq!(peer.read(vec![0; 1]).await.unwrap().0, 0);
+    });
+    drop(runtime);
+    faults.expect(&[]);
 }

@@ -1,7 +1,7 @@
 //! What other threads see through a scope's handle: cancels, deadlines, and cancels of outer scopes.
 
 use crate::{LONG, Nothing, SHORT, compute_until, settle};
-use common::{block_on, poll_once};
+use common::{Done, block_on, foreign_waker, poll_once, poll_with};
 use gimmal::cancel::{Canceled, Scope, ScopeHandle, shield};
 use gimmal::task::spawn_blocking;
 use gimmal::time::{Instant, timeout, timeout_any, timeout_at};
@@ -203,5 +203,26 @@ fn a_pool_closure_sees_that_its_scope_is_canceled() {
         running(1).await;
         scope.cancel();
         assert!(task.await.unwrap().unwrap().is_ok());
+    });
+}
+
+/// Cloning and dropping a foreign waker runs user code, which finds no lock taken (R1).
+#[test]
+fn a_foreign_waker_may_cancel_the_scope_that_keeps_it() {
+    block_on(async {
+        for when in [Done::Clone, Done::Drop] {
+            let scope = Scope::new();
+            let handle = scope.handle();
+            let mut run = scope.run(sleep(LONG));
+            let (waker, guard) = foreign_waker(move |done| {
+                if done == when {
+                    handle.cancel();
+                }
+            });
+            assert!(poll_with(&waker, &mut run).is_pending());
+            // The next waker replaces the foreign one.
+            assert!(matches!(run.await, Err(Canceled)));
+            drop(guard);
+        }
     });
 }

@@ -3,9 +3,11 @@
 use crate::{
     Ends, Socket, assert_numbered, bytes, keep, on_each, socketpair, streams, write_plain,
 };
-use common::{MOMENTS, Random, block_on, dropped_everywhere, next_turn, poll_once};
+use common::{MOMENTS, Random, block_on, caught, dropped_everywhere, next_turn, poll_once};
 use gimmal::Handle;
+use gimmal::buf::{IoBuf, IoBufMut};
 use gimmal::cancel::Scope;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -20,6 +22,85 @@ on_each! {
     a_drained_and_refilled_socket_is_read: drained;
     an_exact_read_in_a_canceled_scope_keeps_its_place: canceled_exact_read;
     operations_dropped_at_every_poll_leave_nothing_behind: everywhere;
+    a_buffer_that_panics_releases_the_stream: panicking_buffers;
+}
+
+/// A buffer with a method that panics, or a destructor.
+struct Bomb(Vec<u8>, Fuse);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fuse {
+    Ptr,
+    Filled,
+    Drop,
+}
+
+// SAFETY: that of the vector; a panic returns nothing.
+unsafe impl IoBuf for Bomb {
+    fn io_ptr(&self) -> *const u8 {
+        assert!(self.1 != Fuse::Ptr, "no address");
+        self.0.io_ptr()
+    }
+
+    fn io_len(&self) -> usize {
+        self.0.io_len()
+    }
+}
+
+// SAFETY: as above.
+unsafe impl IoBufMut for Bomb {
+    fn io_mut_ptr(&mut self) -> *mut u8 {
+        assert!(self.1 != Fuse::Ptr, "no address");
+        self.0.io_mut_ptr()
+    }
+
+    fn io_capacity(&self) -> usize {
+        self.0.io_capacity()
+    }
+
+    unsafe fn set_io_len(&mut self, n: usize) {
+        assert!(self.1 != Fuse::Filled, "not filled");
+        // SAFETY: the caller's promise.
+        unsafe { self.0.set_io_len(n) };
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(
+            self.1 != Fuse::Drop || std::thread::panicking(),
+            "not dropped"
+        );
+    }
+}
+
+async fn panicking_buffers<S: Socket>(ends: Ends) {
+    for fuse in [Fuse::Ptr, Fuse::Filled, Fuse::Drop] {
+        let (left, right) = streams::<S>(ends);
+        let bomb = || Bomb(vec![0; 4], fuse);
+        // Behind another one, and with bytes that an abandoned read has left.
+        let mut first = right.read(vec![0; 2]);
+        assert!(poll_once(&mut first).await.is_pending());
+        let second = caught(async { drop(right.read(bomb()).await) });
+        let (second, ()) = gimmal::join((second, async {
+            next_turn().await;
+            write_plain(&left, b"abcd");
+            assert_eq!(first.await.unwrap().1, b"ab");
+        }))
+        .await;
+        assert!(second.is_err(), "{fuse:?}");
+        // The panic of an abandoned one goes to the hook.
+        let mut third = right.read(bomb());
+        let polled = caught(async { poll_once(&mut third).await.is_pending() }).await;
+        assert_eq!(polled.is_err(), fuse == Fuse::Ptr);
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(third)));
+        assert!(dropped.is_ok(), "{fuse:?}");
+        write_plain(&left, b"efgh");
+        let mut fourth = vec![];
+        while !fourth.ends_with(b"h") {
+            fourth.extend(right.read(vec![0; 8]).await.unwrap().1);
+        }
+    }
 }
 
 /// Waits until the test's orphans are gone.

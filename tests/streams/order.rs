@@ -1,7 +1,7 @@
 //! The order of several readers or writers of one stream.
 
 use crate::{Ends, Socket, assert_numbered, bytes, on_each, streams, write_plain};
-use common::{foreign_waker, poll_once, poll_with};
+use common::{foreign_waker, next_turn, poll_once, poll_with};
 use gimmal::cancel::Scope;
 use gimmal::{is_canceled, is_timeout, spawn, timeout};
 use std::cell::Cell;
@@ -23,6 +23,8 @@ on_each! {
     a_queued_read_has_its_own_deadline_and_scope: own_deadline;
     /// A user's waker may do anything when it is cloned, woken or dropped (R1).
     wakers_may_read_from_the_stream_itself: reentrant;
+    /// Cloning a waker, the second read releases the lock that it is about to wait for.
+    a_waker_may_release_the_lock_while_it_is_cloned: releasing;
 }
 
 async fn reentrant<S: Socket>(ends: Ends) {
@@ -51,6 +53,35 @@ async fn reentrant<S: Socket>(ends: Ends) {
     assert_eq!(first.await.unwrap().1, b"a");
     assert_eq!(third.await.unwrap().1, b"b");
     assert!(count.get() > 4, "{}", count.get());
+}
+
+async fn releasing<S: Socket>(ends: Ends) {
+    let (left, right) = streams::<S>(ends);
+    let mut first = Box::pin(right.read(vec![0; 1]));
+    assert!(poll_once(&mut first).await.is_pending());
+    write_plain(&left, b"a");
+    let held = Cell::new(Some(first));
+    let mut second = right.read(vec![0; 1]);
+    // The first read has completed and is not polled again.
+    for _ in 0..10 {
+        next_turn().await;
+    }
+    let first = Rc::new(held);
+    let (waker, _guard) = foreign_waker({
+        let first = first.clone();
+        move |_| drop(first.take())
+    });
+    let mut read = poll_with(&waker, &mut second);
+    assert!(first.take().is_none());
+    for _ in 0..1000 {
+        if let Poll::Ready(read) = read {
+            assert_eq!(read.unwrap().1, b"a");
+            return;
+        }
+        next_turn().await;
+        read = poll_once(&mut second).await;
+    }
+    panic!("the lock is free, and the read waits for it");
 }
 
 async fn two_reads<S: Socket>(ends: Ends) {

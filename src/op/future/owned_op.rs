@@ -1,8 +1,9 @@
 //! An operation owned by an object, not by a wait.
 //!
-//! A listener's accept stays in the kernel whether or not a connection is awaited, and its results belong to the
-//! listener: a wait that is dropped or canceled loses none (C8). So the operation is not a leaf of any scope while its
-//! owner exists. When the owner is dropped, it becomes an orphan of the scope in which that happens.
+//! The results of a listener's accept belong to the listener, and those of a multishot receive to its
+//! [`Chunks`](crate::op::Chunks): a wait that is dropped or canceled loses none (C8). So the operation is a leaf only
+//! while a task waits for its next item by [`OwnedOp::poll_awaited`]. When the owner is dropped, it becomes an orphan of
+//! the scope in which that happens.
 
 use super::{Slot, abandon, start_owned, wait};
 use crate::driver::lifecycle::Polled;

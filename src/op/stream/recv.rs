@@ -3,14 +3,15 @@
 use super::shared::StreamPermit;
 use super::with_permit::{HoldsPermit, WithPermit};
 use crate::buf::{
-    BYTES_MAX, BufError, BufResult, IoBufMut, LendMut, Part, Vectored, as_room, need_room,
+    BYTES_MAX, BufError, BufResult, IoBufMut, LendMut, Part, Vectored, as_room, need_room, truncate,
 };
 use crate::op::datagram::{Header, MessageHeader};
 use crate::op::fd::Lane;
 use crate::op::file::{AtCursor, mend_cursor};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
-    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind, read_in_loop,
+    Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind, check_room,
+    count_read,
 };
 use crate::runtime::poll_coop_budget;
 use socket2::SockRef;
@@ -248,16 +249,17 @@ pub(crate) async fn recv_exact<B: IoBufMut>(
     buf: B,
     len: usize,
 ) -> Result<B, BufError<B>> {
-    let mut permit = Some(StreamPermit::new(stream, Lane::In));
-    let receive = async |buf, done| {
-        let Some(held) = permit.take() else {
-            unreachable!("each part gives it back")
-        };
-        let (received, back) = LoopPart(Recv::part(held, buf, done..len)).await;
-        permit = Some(back);
-        received
-    };
-    read_in_loop(buf, len, "stream", receive).await
+    let mut buf = check_room(buf, len).await?;
+    let mut permit = StreamPermit::new(stream, Lane::In);
+    let mut done = 0;
+    while done < len {
+        let (received, back) = LoopPart(Recv::part(permit, buf, done..len)).await;
+        permit = back;
+        buf = count_read(received, &mut done, len, "stream")?;
+    }
+    // Some buffers have kept the length that they had.
+    truncate(&mut buf, len);
+    Ok(buf)
 }
 
 /// A part of [`recv_exact`], which gives back the bytes of the earlier parts if it is dropped.

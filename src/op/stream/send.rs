@@ -9,8 +9,9 @@ use crate::op::file::{AtCursor, mend_cursor};
 use crate::op::operation::{debug_fields, operation};
 use crate::op::{
     Completion, Entry, Op, Opcode, Operation, Readiness, SharedFd, Stream, StreamKind,
-    write_in_loop,
+    count_written,
 };
+use crate::runtime::proceed_with;
 use crate::sys::{counted, limit};
 use socket2::SockRef;
 use std::fmt;
@@ -148,18 +149,20 @@ impl Stream {
 }
 
 /// Sends all the bytes that the buffer holds; other sends come before or after them.
-pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, buf: B) -> Result<B, BufError<B>> {
+pub(crate) async fn send_all<B: IoBuf>(stream: Rc<Stream>, mut buf: B) -> Result<B, BufError<B>> {
     let len = buf.io_len();
-    let mut permit = Some(StreamPermit::new(stream, Lane::Out));
-    let send = async |buf, done| {
-        let Some(permit_now) = permit.take() else {
-            unreachable!("each part gives it back")
-        };
-        let (sent, back) = Send::part(permit_now, buf, done..len).await;
-        permit = Some(back);
-        sent
-    };
-    write_in_loop(buf, send).await
+    if len == 0 {
+        return proceed_with(buf).await;
+    }
+    // The permit goes from part to part. A closure for `write_in_loop` would have to hold it, and moves more.
+    let mut permit = StreamPermit::new(stream, Lane::Out);
+    let mut done = 0;
+    while done < len {
+        let (sent, back) = Send::part(permit, buf, done..len).await;
+        permit = back;
+        buf = count_written(sent, &mut done)?;
+    }
+    Ok(buf)
 }
 
 /// The operation of [`TcpStream::write_zero_copy`](crate::net::TcpStream::write_zero_copy): `IORING_OP_SEND_ZC` (Linux

@@ -19,6 +19,6 @@ pub(crate) use self::direct::JointPoll;
 pub(crate) use self::proceed::{Proceed, proceed, proceed_with, ready_err};
 pub(in crate::runtime) use self::provided_buffers::ProvidedBuffers;
 pub(crate) use self::provided_buffers::{BUFFER_GROUP, READ_AHEAD_MAX};
-pub(crate) use self::queue_leaf::{QueueLeaf, WakerQueue};
+pub(crate) use self::queue_leaf::{QueueLeaf, WakerQueue, wait_until};
 pub(crate) use self::state::LeafState;
 pub(crate) use self::timer::Alarm;

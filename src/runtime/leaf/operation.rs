@@ -5,12 +5,13 @@ use crate::driver::{DroppedDuty, Payload, Request};
 use crate::runtime::core::Core;
 use crate::runtime::scopes::NO_OWNER;
 use crate::sys::{Completion, Entry, Instant, Opcode};
-use crate::table::{Key, Leaf, LeafKind, Owner};
+use crate::table::{Key, Leaf, LeafKind};
 use std::io;
 use std::task::Waker;
 
 impl Core {
     /// Queues an operation for submission. On an error, returns the waker too, for the caller to drop.
+    #[inline]
     pub(crate) fn submit(
         &self,
         entry: &Entry,
@@ -18,13 +19,7 @@ impl Core {
         stoppable: bool,
         waker: Option<Waker>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
-        if let Err(error) = self.may_submit(stoppable) {
-            return Err((error, waker));
-        }
-        let owner = self.owner_of_next_leaf();
-        let key = self.push(entry, kind, stoppable, COLLECT_MAX, owner, waker)?;
-        self.enlist(Leaf::new(LeafKind::Operation, key), owner);
-        Ok(key)
+        self.push(entry, kind, stoppable, waker, None)
     }
 
     /// Queues an owned operation for submission. It belongs to no scope: it continues when the task that polls it is
@@ -35,21 +30,26 @@ impl Core {
         kind: &'static str,
         collect_max: u32,
     ) -> io::Result<Key> {
-        self.may_submit(true)?;
-        self.push(entry, kind, true, collect_max, NO_OWNER, None)
-            .map_err(|(error, _)| error)
+        let pushed = self.push(entry, kind, true, None, Some(collect_max));
+        pushed.map_err(|(error, _)| error)
     }
 
-    #[inline]
+    /// Queues an operation: a leaf of the current scope, or an owned one that collects this many completions.
     fn push(
         &self,
         entry: &Entry,
         kind: &'static str,
         stoppable: bool,
-        collect_max: u32,
-        owner: Owner,
         waker: Option<Waker>,
+        owned: Option<u32>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
+        if let Err(error) = self.may_submit(stoppable) {
+            return Err((error, waker));
+        }
+        let (owner, collect_max) = match owned {
+            None => (self.owner_of_next_leaf(), COLLECT_MAX),
+            Some(collect_max) => (NO_OWNER, collect_max),
+        };
         let mut driver = self.driver.borrow_mut();
         if !driver.supported().opcodes.contains(entry.opcode()) {
             return Err((lacks(entry.opcode()), waker));
@@ -62,7 +62,12 @@ impl Core {
             since_ns: self.turn.coarse_ns(&driver),
             collect_max,
         };
-        Ok(driver.submit(entry, request, waker))
+        let key = driver.submit(entry, request, waker);
+        drop(driver);
+        if owned.is_none() {
+            self.enlist(Leaf::new(LeafKind::Operation, key), owner);
+        }
+        Ok(key)
     }
 
     /// Polls an owned operation for the task that waits for its next item. Until an item arrives the operation may be a
@@ -147,6 +152,7 @@ impl Core {
         replaced
     }
 
+    #[inline]
     pub(crate) fn ask_cancel(&self, key: Key) {
         if !self.is_forked() {
             self.driver.borrow_mut().ask_cancel(key);
@@ -172,9 +178,7 @@ impl Core {
         match dropped.duty {
             DroppedDuty::Items(key, items) => {
                 if first.is_some() || !items.is_empty() {
-                    let mut payload = self.driver.borrow_mut().take_payload(key, false);
-                    self.dispose(&mut *payload, first.into_iter().chain(items));
-                    self.driver.borrow_mut().return_payload(key, payload);
+                    self.dispose_in_flight(key, first.into_iter().chain(items));
                 }
             }
             DroppedDuty::Ended(mut payload, items) => {

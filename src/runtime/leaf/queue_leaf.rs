@@ -1,12 +1,15 @@
 //! Leaves that wait in a queue of wakers: for a child to end, a connection, a descriptor to be idle.
 
 use crate::error::Canceled;
-use crate::runtime::current::drop_waker;
+use crate::runtime::core::Core;
+use crate::runtime::current::{drop_waker, with};
+use crate::runtime::leaf::coop::poll_coop_budget;
 use crate::runtime::scopes::Waiting;
 use crate::tasks::copy_waker;
 use crate::wait_queue::{Ticket, WaitQueue};
 use std::cell::RefCell;
-use std::task::{Context, Poll, Waker};
+use std::future::poll_fn;
+use std::task::{Context, Poll, Waker, ready};
 
 /// A queue in which leaves wait.
 pub(crate) trait WakerQueue {
@@ -68,6 +71,24 @@ impl<Q: WakerQueue> QueueLeaf<Q> {
             drop_waker(self.queue.with(|queue| queue.remove(ticket)).flatten());
         }
     }
+}
+
+/// Waits in this queue until `look` returns a value. It is called again after each wake.
+pub(crate) async fn wait_until<T>(
+    queue: impl WakerQueue,
+    mut look: impl FnMut() -> Option<T>,
+) -> Result<T, Canceled> {
+    let mut wait = QueueLeaf::new(queue);
+    poll_fn(|context| {
+        // A loop over waits that are ready at once must let other tasks go first.
+        ready!(poll_coop_budget(context.waker()));
+        if let Some(found) = look() {
+            with(Core::spend_coop_budget);
+            return Poll::Ready(Ok(found));
+        }
+        wait.poll(context).map(Err)
+    })
+    .await
 }
 
 impl<Q: WakerQueue> Drop for QueueLeaf<Q> {

@@ -85,11 +85,16 @@ impl Alarm {
 }
 
 impl Drop for Alarm {
+    #[inline]
     fn drop(&mut self) {
-        if let Some((runtime_id, key)) = self.row
-            && let Some(core) = current::reach(runtime_id)
-        {
-            drop_waker(core.release_timer(key));
+        if let Some((runtime_id, key)) = self.row {
+            disarm(runtime_id, key);
         }
+    }
+}
+
+fn disarm(runtime_id: u64, key: Key) {
+    if let Some(core) = current::reach(runtime_id) {
+        drop_waker(core.release_timer(key));
     }
 }

@@ -46,6 +46,14 @@ impl Context {
             false => Vec::new(),
         }
     }
+
+    /// Clears the attributions that no poller will look at. Keeps their memory, since most tasks have no poller that does.
+    #[inline]
+    pub(super) fn clear_attributions(&self) {
+        if self.attributed.replace(false) {
+            self.attributions.borrow_mut().clear();
+        }
+    }
 }
 
 impl Core {

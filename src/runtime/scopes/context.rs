@@ -136,7 +136,7 @@ impl Core {
     #[inline]
     pub(in crate::runtime) fn leave_task(&self) {
         self.context.owner.set(Owner::scope(self.context.root));
-        self.context.take_attributions();
+        self.context.clear_attributions();
     }
 
     /// Returns the wake ID of the task or child that is being polled.

@@ -7,7 +7,7 @@ use crate::runtime::fault::Fault;
 use crate::scope::LeafStatus;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
 use crate::tasks::{WakeId, waker};
-use std::cell::RefCell;
+use std::cell::Cell;
 
 /// The number of self-wakes that count as one rejection, so that a canceled task that only wakes itself is dropped after
 /// 64 times 64 polls.
@@ -74,13 +74,14 @@ impl Core {
     /// Returns whether the runtime will still complete a leaf of this owner. If that leaf is an orphan, the future that
     /// runs here is woken when the orphan ends.
     pub(crate) fn is_busy(&self, at: Owner) -> bool {
-        let overdue = RefCell::new(Vec::new());
+        // The first pending leaf ends the search, so there is one at most.
+        let overdue = Cell::new(None);
         let status = |leaf: Leaf, owner| {
             let found = self.status(leaf, owner);
             if found == LeafStatus::Pending && leaf.kind() == LeafKind::Wait {
                 let waits = self.waits.borrow();
                 if waits.get(leaf.key()).is_some_and(WaitRow::is_overdue) {
-                    overdue.borrow_mut().push(leaf.key());
+                    overdue.set(Some(leaf.key()));
                 }
             }
             found
@@ -102,7 +103,7 @@ impl Core {
                 found
             }
         };
-        for key in overdue.into_inner() {
+        if let Some(key) = overdue.get() {
             self.notify_overdue(key);
         }
         found != LeafStatus::Finished

@@ -3,6 +3,7 @@
 use crate::runtime::core::Core;
 use crate::scope::LeafStatus;
 use crate::table::{Key, Leaf, LeafKind, Owner, OwnerKind};
+use crate::tasks::{wake_id_of, waker};
 use std::task::Waker;
 
 impl Core {
@@ -87,8 +88,17 @@ impl Core {
                 canceled.then(|| self.waker_of(task))
             }
             OwnerKind::Scope(scope) => {
-                let canceled = self.scopes.borrow().is_open_and_canceled(scope);
-                canceled.then(|| self.waker_of_scope(scope)).flatten()
+                let mut scopes = self.scopes.borrow_mut();
+                let canceled = scopes.is_open_and_canceled(scope);
+                let taken = canceled.then(|| scopes.take_wake(scope)).flatten();
+                if let Some(taken) = &taken {
+                    // A foreign one cannot be copied here, which may run user code (R1): the next poll sets it again.
+                    let running = || self.id_of_running();
+                    let kept = waker(wake_id_of(taken).unwrap_or_else(running));
+                    let before = scopes.wake_with(scope, kept);
+                    debug_assert!(before.is_none(), "it was taken above");
+                }
+                taken
             }
         };
         if let Some(waker) = waker {

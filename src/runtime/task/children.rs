@@ -49,7 +49,8 @@ impl Drop for PollingChildren<'_> {
     fn drop(&mut self) {
         let has_more = self.core.tasks.borrow_mut().end_children(self.set);
         if has_more {
-            self.waker.wake_by_ref();
+            // It may be foreign, and this drop a part of an unwinding (R1).
+            self.core.hook.guard("a waker", || self.waker.wake_by_ref());
         }
     }
 }

@@ -16,14 +16,14 @@ use self::budget::TurnBudget;
 use self::tidy::TidyTimes;
 
 use super::core::Core;
-use super::current::drop_waker;
+use super::current::{drop_waker, is_in_use};
 use super::fault::{Fault, catch};
 use crate::driver::{Driver, Reaped};
-use crate::sys::{EnterWait, Instant, Port, Ring, prefetch};
+use crate::sys::{Completion, EnterWait, Instant, Port, Ring, prefetch};
 use crate::table::Key;
 use crate::tasks::{End, Posted, ReadyTask, Task, WakeId, wake_id_of};
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
@@ -62,6 +62,10 @@ pub(crate) struct Turn {
     choice: Cell<u64>,
     /// State of the generator of [`draw`](Turn::draw).
     draw: Cell<u64>,
+    /// Whether an orphan disposes of a completion that is not its last: a reap would look for its payload.
+    is_disposing: Cell<bool>,
+    /// Foreign wakers to wake once no call of the current runtime is on the stack.
+    unwoken: RefCell<Vec<Waker>>,
 }
 
 impl Turn {
@@ -153,6 +157,7 @@ impl Core {
     pub(super) fn second_half(&self, limit: Option<Instant>, scratch: &mut Scratch) {
         // A task may have forked: only the parent may submit what is queued.
         self.assert_not_forked();
+        self.wake_kept();
         self.fire_timers(scratch);
         self.take_posted(scratch);
         self.enter(limit, scratch);
@@ -375,15 +380,23 @@ impl Core {
 
     /// Runs steps 3 and 4 within a poll. Runs user code: the caller borrows nothing (R1).
     pub(crate) fn enter_now(&self, wait: EnterWait) {
+        if self.turn.is_disposing.get() {
+            // The next turn enters.
+            return;
+        }
         let mut reaped = Reaped::default();
         // The next turn reports that the ring is lost.
         let _lost = self.driver.borrow_mut().turn(wait, &mut reaped);
         self.bring_in(&mut reaped);
     }
 
-    /// Whether no table is borrowed. If one is, the kernel is entered at the end of the turn instead.
+    /// Whether no table is borrowed, and no payload taken out. If one is, the kernel is entered at the end of the turn
+    /// instead.
     fn is_free(&self) -> bool {
-        self.driver.is_free() && self.tasks.is_free() && self.scopes.is_free()
+        self.driver.is_free()
+            && self.tasks.is_free()
+            && self.scopes.is_free()
+            && !self.turn.is_disposing.get()
     }
 
     /// Ends orphans now and releases what they hold, so that a descriptor that was dropped with operations in flight is
@@ -481,25 +494,52 @@ impl Core {
         self.wake_foreign(foreign);
     }
 
-    /// Wakes foreign wakers, which run user code: the caller borrows nothing.
+    /// Wakes foreign wakers, which run user code: the caller borrows nothing. Within a call of the current runtime, as
+    /// when a leaf moves to another scope, they are kept until the polls of this turn are over.
     #[inline]
     pub(crate) fn wake_foreign(&self, wakers: impl IntoIterator<Item = Waker>) {
         for waker in wakers {
-            self.hook.guard("a waker", || waker.wake());
+            match is_in_use() {
+                true => self.turn.unwoken.borrow_mut().push(waker),
+                false => _ = self.hook.guard("a waker", || waker.wake()),
+            }
+        }
+    }
+
+    /// Wakes the foreign wakers that were kept.
+    #[inline]
+    pub(super) fn wake_kept(&self) {
+        let any = !self.turn.unwoken.borrow().is_empty();
+        if any {
+            let kept = self.turn.unwoken.take();
+            self.wake_foreign(kept);
         }
     }
 
     fn dispose_late(&self, reaped: &mut Reaped) {
         for late in reaped.late.drain(..) {
-            let mut payload = self.driver.borrow_mut().take_payload(late.key, late.last);
-            self.dispose(&mut *payload, [late.completion]);
             if late.last {
+                let mut payload = self.driver.borrow_mut().take_payload(late.key, true);
+                self.dispose(&mut *payload, [late.completion]);
                 self.hook.guard("an operation", || drop(payload));
                 self.orphan_ended(late.owner);
             } else {
-                self.driver.borrow_mut().return_payload(late.key, payload);
+                self.dispose_in_flight(late.key, [late.completion]);
             }
         }
+    }
+
+    /// Has an orphan that is still in flight dispose of completions. The kernel is not entered meanwhile.
+    pub(super) fn dispose_in_flight(
+        &self,
+        key: Key,
+        completions: impl IntoIterator<Item = Completion>,
+    ) {
+        let mut payload = self.driver.borrow_mut().take_payload(key, false);
+        let before = self.turn.is_disposing.replace(true);
+        self.dispose(&mut *payload, completions);
+        self.turn.is_disposing.set(before);
+        self.driver.borrow_mut().return_payload(key, payload);
     }
 
     /// Reports that the ring is lost, and panics out of `block_on`. During shutdown it does not panic: operations in
