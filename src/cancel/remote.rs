@@ -1,10 +1,11 @@
 //! The part of a scope that other threads see: a cancel, and the time at which one is due.
 
-use crate::runtime::{self, Mirror};
+use crate::runtime::{self, Core, Mirror};
 use crate::scope::{CANCELED, NEVER};
-use crate::sys::Instant;
+use crate::sys::{Instant, VirtualClock};
 use crate::tasks::copy_waker;
 use crate::threading::{AtomicBool, Mutex, lock};
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
@@ -15,6 +16,8 @@ pub(super) struct Remote {
     canceled: AtomicBool,
     /// The time, in nanoseconds, at which it is canceled, by its own deadline or from outside.
     outlook: Mirror,
+    /// The clock of its runtime, if that is virtual.
+    clock: OnceLock<VirtualClock>,
     inner: Mutex<RemoteInner>,
 }
 
@@ -29,6 +32,7 @@ impl Remote {
         Remote {
             canceled: AtomicBool::new(canceled),
             outlook: Mirror::default(),
+            clock: OnceLock::new(),
             inner: Mutex::new(RemoteInner {
                 reason: None,
                 waker,
@@ -44,6 +48,19 @@ impl Remote {
     pub(super) fn foresee(&self, deadline: Option<Instant>) {
         let outlook = deadline.map_or(NEVER, Instant::as_ns);
         self.outlook.store(outlook, Ordering::Release);
+    }
+
+    /// Has deadlines go by the clock of this runtime.
+    pub(super) fn go_by(&self, core: &Core) {
+        if let Some(clock) = core.virtual_clock() {
+            self.clock.get_or_init(|| clock.clone());
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.clock
+            .get()
+            .map_or_else(Instant::now, VirtualClock::now)
     }
 
     /// Publishes the final state when the scope is left.
@@ -86,7 +103,7 @@ impl Remote {
     pub(super) fn is_canceled(&self) -> bool {
         self.was_canceled() || {
             let outlook = self.outlook.load(Ordering::Acquire);
-            outlook != NEVER && Instant::now().as_ns() >= outlook
+            outlook != NEVER && self.now().as_ns() >= outlook
         }
     }
 
@@ -99,9 +116,9 @@ impl Remote {
     /// here.
     pub(super) fn watch(&self, known: &mut Option<Waker>, waker: &Waker) -> bool {
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
-            // Copied first: that may run user code, which may lock it (R1).
-            let copy = copy_waker(waker);
-            let replaced = lock(&self.inner).waker.replace(copy);
+            // Cloned first: that may run user code, which may lock it (R1). The clone is counted: another thread may use it.
+            let clone = waker.clone();
+            let replaced = lock(&self.inner).waker.replace(clone);
             runtime::drop_waker(replaced);
             runtime::drop_waker(known.replace(copy_waker(waker)));
         }

@@ -98,7 +98,10 @@ impl ScopeState {
 
     /// Mirrors the row's cancellation time to `remote`, if the scope has a row.
     fn show(&self, remote: &Remote) {
-        self.with_row(|core, key| core.mirror_scope(key, remote.outlook()));
+        self.with_row(|core, key| {
+            remote.go_by(core);
+            core.mirror_scope(key, remote.outlook());
+        });
     }
 
     /// Cancels the scope if its deadline has passed, whether or not its timer has fired.
@@ -311,8 +314,10 @@ impl Scope {
         let shared = &self.shared;
         let remote = shared.remote.get_or_init(|| {
             // The future may be running: the handle wakes it through the scope's waker.
-            let waker = shared.with_row(Core::waker_of_scope).flatten();
+            let waker = |core: &Core, key| Some(core.waker_for_others(core.waker_of_scope(key)?));
+            let waker = shared.with_row(waker).flatten();
             let remote = Remote::new(shared.canceled.get(), waker);
+            runtime::try_with(|core| remote.go_by(core));
             match shared.left.get() {
                 Some(canceled) => remote.settle(canceled),
                 None => remote.foresee(shared.deadline.get()),

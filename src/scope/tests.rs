@@ -6,6 +6,7 @@
 
 use super::*;
 use crate::table::{Key, Leaf, LeafKind};
+use common::quick_or_full;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::cell::RefCell;
@@ -19,10 +20,6 @@ const RANKS: [ScopeKind; 3] = [ScopeKind::Plain, ScopeKind::Shield, ScopeKind::G
 const NESTED: usize = 3;
 const LEAVES_AT_ONCE: usize = 2;
 
-/// The minimum number of sequences: if there are fewer, some event was not tried.
-const SEQUENCES_MIN: u32 = 740_000;
-const SEQUENCES_CHECKING_MIN: u32 = 100_000;
-
 /// The open scopes in a random tree, and the steps of its life, of which some are not possible.
 const SCOPES_MAX: usize = 30;
 const STEPS_MAX: usize = 600;
@@ -32,7 +29,6 @@ type Tree = Scopes<u32, usize>;
 
 /// The deadlines that a scope may have.
 const DEADLINES: [u64; 3] = [NEVER, 10, 20];
-const SEQUENCES_OF_DEADLINES_MIN: u32 = 500_000;
 
 /// What cancels a scope: the tree does not distinguish them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -733,6 +729,7 @@ fn try_all_from(starts: Vec<Vec<Event>>, events_max: usize, check_busy: CheckBus
     total.into_inner().expect("not poisoned")
 }
 
+/// Checks how many sequences were tried: if there are fewer than this, some event was not.
 fn report(tally: &Tally, sequences_min: u32) {
     let [by_hand, by_deadline] = tally.responsible;
     println!(
@@ -748,13 +745,14 @@ fn report(tally: &Tally, sequences_min: u32) {
 }
 
 #[test]
-fn every_sequence_of_six_events_follows_the_rules() {
+fn every_short_sequence_of_events_follows_the_rules() {
     let mut starts = Vec::new();
     for first in World::new().next_events() {
         starts.push(vec![first]);
     }
-    let tally = try_all_from(starts, 6, CheckBusy::AtTheEnd);
-    report(&tally, SEQUENCES_MIN);
+    let (events_max, sequences_min) = quick_or_full((5, 52_000), (6, 740_000));
+    let tally = try_all_from(starts, events_max, CheckBusy::AtTheEnd);
+    report(&tally, sequences_min);
 }
 
 #[test]
@@ -771,16 +769,19 @@ fn three_scopes_of_any_kinds_follow_the_rules_while_all_check_whether_they_are_b
             }
         }
     }
+    let (every_nth, sequences_min) = quick_or_full((5, 23_000), (1, 100_000));
+    let starts = starts.into_iter().step_by(every_nth).collect();
     let tally = try_all_from(starts, NESTED + 3, CheckBusy::AllTheTime);
-    report(&tally, SEQUENCES_CHECKING_MIN);
+    report(&tally, sequences_min);
 }
 
 #[test]
-fn every_sequence_of_six_events_mirrors_when_each_scope_is_canceled() {
+fn every_short_sequence_of_events_mirrors_when_each_scope_is_canceled() {
     let starts = [ScopeKind::Plain, ScopeKind::Shield].map(|kind| vec![Event::Open(0, kind)]);
-    let tally = try_all_from(starts.into(), 6, CheckBusy::Never);
+    let (events_max, sequences_min) = quick_or_full((5, 85_000), (6, 500_000));
+    let tally = try_all_from(starts.into(), events_max, CheckBusy::Never);
     println!("{} sequences", tally.sequences);
-    assert!(tally.sequences >= SEQUENCES_OF_DEADLINES_MIN);
+    assert!(tally.sequences >= sequences_min);
 }
 
 /// A kind of event and two numbers, which name an event of a tree: scopes and leaves are those that there are then.
@@ -845,7 +846,7 @@ fn live(steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: quick_or_full(6, 60), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_long_life_of_many_scopes_follows_the_rules(

@@ -1,6 +1,7 @@
 //! The timers against a model: a list that is searched from end to end.
 
 use super::*;
+use common::quick_or_full;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -146,20 +147,22 @@ fn every_short_sequence_matches_the_model() {
     // One is past; 63 is on the position's own level; 64 and 65 share a slot of the next; 4097 is higher still.
     let deadlines = [3, 63, 64, 65, 4097, u64::MAX];
     let nows = [63, 64, u64::MAX];
-    let tried = every_sequence(5, 62, &deadlines, &nows);
+    let events = quick_or_full(4, 5);
+    let tried = every_sequence(events, 62, &deadlines, &nows);
     println!("{tried} sequences");
-    assert_eq!(tried, sequences(5, 0, deadlines.len(), nows.len()));
-    assert!(tried > 100_000);
+    assert_eq!(tried, sequences(events, 0, deadlines.len(), nows.len()));
+    assert!(tried > quick_or_full(1_000, 100_000));
 }
 
 #[test]
 fn every_longer_sequence_of_fewer_events_matches_the_model() {
     // All begin in one slot two levels up, so bounds become stale, and half-empty slots are dealt out.
     let (deadlines, nows) = ([4096, 4160, 4161], [4160]);
-    let tried = every_sequence(7, 0, &deadlines, &nows);
+    let events = quick_or_full(6, 7);
+    let tried = every_sequence(events, 0, &deadlines, &nows);
     println!("{tried} sequences");
-    assert_eq!(tried, sequences(7, 0, deadlines.len(), nows.len()));
-    assert!(tried > 100_000);
+    assert_eq!(tried, sequences(events, 0, deadlines.len(), nows.len()));
+    assert!(tried > quick_or_full(1_000, 100_000));
 }
 
 /// SplitMix64.
@@ -267,7 +270,7 @@ fn live(mut now: u64, events: &[LifeEvent]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: quick_or_full(2, 10), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn long_lives_match_the_model((now, events) in lives(64, 40)) {

@@ -9,6 +9,7 @@ mod polls;
 mod process;
 mod random;
 mod reader_model;
+mod size;
 mod skip;
 mod values;
 mod watched;
@@ -26,6 +27,7 @@ pub use process::{
 };
 pub use random::Random;
 pub use reader_model::{ReadEvent, ReaderCase, ReaderStep};
+pub use size::{is_full, quick_or_full};
 pub use skip::{relay as relay_skips, report as report_skip};
 pub use values::{Census, DropBomb, Finally, Journal, Member, OnDrop, caught, panic_message};
 pub use watched::{CANARY, Watched};

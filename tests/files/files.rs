@@ -2,8 +2,8 @@
 //! the operation and the path.
 
 use common::{
-    Baseline, Random, Watched, directory, errno, make_fifo, next_turn, pipe, ran_in_own_process,
-    rings,
+    Baseline, Random, Watched, directory, errno, is_full, make_fifo, next_turn, pipe,
+    ran_in_own_process, rings,
 };
 use gimmal::buf::{BufError, BufResult, IoBuf, IoBufMut};
 use gimmal::fs::{self, File, OpenOptions};
@@ -437,11 +437,9 @@ fn a_file_over_4_gib_is_read_at_every_offset() {
         let (n, rest) = file.read_to_end(Vec::new()).await.unwrap();
         assert_eq!((n, &rest[..]), (5, &b"\0\0ab\0"[..]));
     });
-    if cfg!(debug_assertions) && std::env::var_os("GIMMAL_LARGE").is_none()
-        || available_bytes() < 12 << 30
-    {
+    if !is_full() || available_bytes() < 12 << 30 {
         return common::skip!(
-            "not read as a whole: needs a release build or GIMMAL_LARGE, and 12 GiB of free memory"
+            "not read as a whole: needs GIMMAL_TEST=full, and 12 GiB of free memory"
         );
     }
     let all = runtime.block_on(fs::read(&path)).unwrap();

@@ -1,7 +1,7 @@
 //! G3: handles of children, and what happens to values.
 
 use crate::help::{LONG, SHORT, counts, failure, leaks_on_purpose, run};
-use common::{Baseline, Census, counted, next_turn, poll_once};
+use common::{Baseline, Census, counted, next_turn, poll_once, quick_or_full};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use gimmal::cancel::shield;
@@ -278,11 +278,6 @@ fn handles_wait_in_a_foreign_set() {
     });
 }
 
-const MANY: usize = if cfg!(debug_assertions) {
-    1_000_000
-} else {
-    10_000_000
-};
 /// The memory that the allocator may keep.
 const SPARE_KIB: usize = 8 << 10;
 
@@ -310,13 +305,14 @@ fn endless_short_children_take_constant_memory() {
     if common::ran_in_own_process() {
         return;
     }
+    let many = quick_or_full(300_000, 10_000_000);
     run(async || {
         let baseline = Baseline::take();
         let ended = Cell::new(0);
         group(async |g| {
             let mut before = 0;
             g.set_limit(100);
-            for n in 0..MANY {
+            for n in 0..many {
                 let ended = &ended;
                 let child = g.spawn(async move { ended.set(ended.get() + 1) });
                 match n % 3 {
@@ -326,7 +322,7 @@ fn endless_short_children_take_constant_memory() {
                 if n % 64 == 0 {
                     g.wait_for_slot().await?;
                 }
-                if n == MANY / 10 {
+                if n == many / 10 {
                     before = resident_kib();
                 }
             }
@@ -341,7 +337,7 @@ fn endless_short_children_take_constant_memory() {
         })
         .await
         .unwrap();
-        assert_eq!(ended.get(), MANY);
+        assert_eq!(ended.get(), many);
         baseline.returns("many children").await;
     });
 }
@@ -349,14 +345,15 @@ fn endless_short_children_take_constant_memory() {
 /// Handles that are kept and awaited, so that the list of finished children stays short, too.
 #[test]
 fn awaited_handles_leave_nothing_behind() {
+    let many = quick_or_full(100_000, 1_000_000);
     run(async || {
         group(async |g| {
             let _long = g.spawn(sleep(LONG));
             let mut before = 0;
-            for n in 0..MANY / 10 {
+            for n in 0..many {
                 let child = g.spawn(async { Ok([0u8; 32]) });
                 child.await?;
-                if n == MANY / 100 {
+                if n == many / 10 {
                     before = resident_kib();
                 }
             }

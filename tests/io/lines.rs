@@ -1,6 +1,9 @@
 //! Reading lines: compared with std, beyond the length limit, and under cancels and drops. Writing through a buffer.
 
-use common::{Baseline, MOMENTS, Random, directory, dropped_after, next_turn, ran_in_own_process};
+use common::{
+    Baseline, MOMENTS, Random, directory, dropped_after, next_turn, quick_or_full,
+    ran_in_own_process,
+};
 use futures_util::{Stream, StreamExt};
 use gimmal::cancel::Scope;
 use gimmal::fs::File;
@@ -381,7 +384,7 @@ fn a_partly_skipped_line_is_skipped_to_its_end() {
 /// Every third line is too long or invalid, and waits are dropped and timed out at random, even while skipping.
 #[test]
 fn skipping_resumes_after_a_wait_that_was_canceled() {
-    const LINES: usize = 3000;
+    let count = quick_or_full(600, 3_000);
     if ran_in_own_process() {
         return;
     }
@@ -390,7 +393,7 @@ fn skipping_resumes_after_a_wait_that_was_canceled() {
         let (reader, writer) = pipe()?;
         let mut pieces = random.fork();
         let sender = gimmal::spawn(async move {
-            for n in 0..LINES {
+            for n in 0..count {
                 let line = match n % 6 {
                     2 => [b"x".repeat(100 + pieces.below(2000)), b"\n".to_vec()].concat(),
                     5 => b"no\xfftext\n".to_vec(),
@@ -407,7 +410,7 @@ fn skipping_resumes_after_a_wait_that_was_canceled() {
         });
         let mut lines = BufReader::with_capacity(30, reader).line_max(50).lines();
         let (mut dropped, mut timeouts) = (0, 0);
-        for n in 0..LINES {
+        for n in 0..count {
             let line = loop {
                 if random.one_in(2) {
                     let moment = MOMENTS[random.below(3)];
@@ -441,7 +444,7 @@ fn skipping_resumes_after_a_wait_that_was_canceled() {
 /// reads.
 #[test]
 fn no_line_is_lost_however_the_waits_end() {
-    const LINES: usize = 200_000;
+    let count = quick_or_full(40_000, 200_000);
     if ran_in_own_process() {
         return;
     }
@@ -451,8 +454,8 @@ fn no_line_is_lost_however_the_waits_end() {
         let mut pieces = random.fork();
         let sender = gimmal::spawn(async move {
             let mut next = 0;
-            while next < LINES {
-                let end = (next + 1 + pieces.below(500)).min(LINES);
+            while next < count {
+                let end = (next + 1 + pieces.below(500)).min(count);
                 let text: String = (next..end).map(|n| format!("{n}\n")).collect();
                 writer.write_all(text).await?;
                 next = end;
@@ -510,7 +513,7 @@ fn no_line_is_lost_however_the_waits_end() {
         }
         sender.await??;
         let mut lines = text.lines();
-        for n in 0..LINES {
+        for n in 0..count {
             assert_eq!(lines.next(), Some(&*n.to_string()));
         }
         assert!(lines.next().is_none());

@@ -50,7 +50,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: common::quick_or_full(200, 2000), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_call_returns_what_the_reference_returns(case in case()) {

@@ -1,6 +1,9 @@
 //! Connecting to one address, to several, to one that never answers; and connections whose wait ends early.
 
-use common::{Baseline, Moment, Random, dropped_after, dropped_everywhere, has_v6, on_each_ring};
+use common::{
+    Baseline, Moment, Random, dropped_after, dropped_everywhere, has_v6, on_each_ring,
+    quick_or_full,
+};
 use futures_util::FutureExt;
 use gimmal::cancel::Scope;
 use gimmal::net::{TcpListener, TcpSocket, TcpStream, ToAddrs};
@@ -313,11 +316,7 @@ fn random_connects_lose_no_descriptor() {
     if common::ran_in_own_process() {
         return;
     }
-    const ROUNDS: usize = if cfg!(debug_assertions) {
-        10_000 / 6
-    } else {
-        100_000 / 6
-    };
+    let rounds: usize = quick_or_full(300, 100_000 / 6);
     on_each_ring(async || {
         let mut random = Random::new();
         let (_kept, bad) = refusing();
@@ -331,7 +330,7 @@ fn random_connects_lose_no_descriptor() {
         let good: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
         let baseline = Baseline::take();
         let (mut connected, mut refused, mut gone) = (0, 0, 0);
-        for round in 0..ROUNDS {
+        for round in 0..rounds {
             let good = good[round % good.len()];
             let addrs = match random.below(4) {
                 0 => vec![bad, good],
@@ -395,7 +394,7 @@ fn random_connects_lose_no_descriptor() {
             }
         }
         println!("{connected} connected, {refused} refused, {gone} gone");
-        assert!(connected > ROUNDS / 10 && refused > ROUNDS / 10 && gone > ROUNDS / 10);
+        assert!(connected > rounds / 10 && refused > rounds / 10 && gone > rounds / 10);
         drop(listeners);
         let left = gimmal::Handle::current();
         while left.stats().operations > 0 {

@@ -2,7 +2,7 @@
 
 use common::{
     Baseline, MOMENTS, Moment, Random, descriptors, dropped_after, is_child, next_turn,
-    on_each_ring, passes_in_child, poll_once, ran_in_own_process,
+    on_each_ring, passes_in_child, poll_once, quick_or_full, ran_in_own_process,
 };
 use futures_util::{FutureExt, StreamExt as _, TryStreamExt as _};
 use gimmal::cancel::Scope;
@@ -19,12 +19,6 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
-
-const MANY: usize = if cfg!(debug_assertions) {
-    10_000
-} else {
-    100_000
-};
 
 /// The number of rings, among which the random tests are divided.
 const RINGS: usize = 6;
@@ -656,6 +650,7 @@ fn random_dropped_waits_lose_no_connection() {
     if common::ran_in_own_process() {
         return;
     }
+    let waits: usize = quick_or_full(2_000, 100_000) / RINGS;
     const TASKS: usize = 5;
     on_each_ring(async || {
         let mut random = Random::new();
@@ -664,7 +659,7 @@ fn random_dropped_waits_lose_no_connection() {
             let (listener, address) = listener_on(2).await?;
             let (accepted, given_up) = (Cell::new(0), Cell::new(0));
             let clients = async {
-                gimmal::map(0..MANY / RINGS, 16, async |n| {
+                gimmal::map(0..waits, 16, async |n| {
                     // Used ports stay unavailable for a while, so the clients use several addresses.
                     let socket = TcpSocket::new_v4()?;
                     socket.bind(([127, 0, 1, (n % 250) as u8 + 1], 0).into())?;
@@ -714,8 +709,8 @@ fn random_dropped_waits_lose_no_connection() {
                 accepted.get(),
                 given_up.get()
             );
-            assert_eq!(accepted.get(), MANY / RINGS);
-            assert!(given_up.get() > MANY / RINGS / 10);
+            assert_eq!(accepted.get(), waits);
+            assert!(given_up.get() > waits / 10);
         }
         baseline.returns("a storm of dropped waits").await;
         Ok(())
@@ -952,7 +947,7 @@ fn closing_always_ends_under_a_limit_of_64_descriptors() {
         let mut random = Random::new();
         let (listener, address) = listener_on(3).await?;
         let baseline = Baseline::take();
-        for n in 0..MANY {
+        for n in 0..quick_or_full(3_000, 100_000) {
             let connect = async {
                 let socket = TcpSocket::new_v4()?;
                 socket.bind(([127, 0, 2, (n % 250) as u8 + 1], 0).into())?;
@@ -1027,27 +1022,27 @@ fn raise_limit() -> u64 {
 
 /// One process serves and another one connects: all are idle at first, then all send at once.
 #[test]
-fn ten_thousand_connections_at_once() {
-    const CONNECTIONS: usize = 10_000;
+fn thousands_of_connections_at_once() {
     const ADDRESS: &str = "GIMMAL_TEST_ADDRESS";
+    let connections: usize = quick_or_full(2_000, 10_000);
     if ran_in_own_process() {
         return;
     }
-    if raise_limit() < CONNECTIONS as u64 + 200 {
+    if raise_limit() < connections as u64 + 200 {
         return common::skip!("RLIMIT_NOFILE is too low");
     }
     if is_child() {
         let address: SocketAddr = std::env::var(ADDRESS).unwrap().parse().unwrap();
         let clients = async {
-            let clients = gimmal::map(0..CONNECTIONS, 100, async |n| {
+            let clients = gimmal::map(0..connections, 100, async |n| {
                 let client = TcpStream::connect(address).await?;
                 client.write_all(n.to_le_bytes().to_vec()).await?;
                 client.read_exact(vec![0; 8], 8).await?;
                 io::Result::Ok(client)
             });
             let clients = clients.await?;
-            assert_eq!(clients.len(), CONNECTIONS);
-            gimmal::map(clients, CONNECTIONS, async |client| {
+            assert_eq!(clients.len(), connections);
+            gimmal::map(clients, connections, async |client| {
                 for n in 0..3usize {
                     client.write_all(n.to_le_bytes().to_vec()).await?;
                     assert_eq!(client.read_exact(vec![0; 8], 8).await?, n.to_le_bytes());
@@ -1064,11 +1059,11 @@ fn ten_thousand_connections_at_once() {
         let (now, most) = (Cell::new(0), Cell::new(0));
         let child = async {
             let child = gimmal::task::spawn_blocking(move || {
-                let mut child = common::child("ten_thousand_connections_at_once", &[]);
+                let mut child = common::child("thousands_of_connections_at_once", &[]);
                 child.env(ADDRESS, address.to_string()).output()
             });
             let output = child.await??;
-            common::assert_passed("ten_thousand_connections_at_once", &output);
+            common::assert_passed("thousands_of_connections_at_once", &output);
             io::Result::Ok(())
         };
         let served = net::serve(&listener, async |stream: TcpStream, _| {
@@ -1087,9 +1082,9 @@ fn ten_thousand_connections_at_once() {
         })
         .until(child)
         .await?;
-        assert_eq!(served.accepted, CONNECTIONS as u64);
+        assert_eq!(served.accepted, connections as u64);
         assert_eq!((served.failed, served.cut_short), (0, 0));
-        assert_eq!(most.get(), CONNECTIONS);
+        assert_eq!(most.get(), connections);
         io::Result::Ok(())
     };
     gimmal::run(test).unwrap();

@@ -1,7 +1,7 @@
 //! Serving: isolated connections, orderly stops, drain times and limits.
 
 use common::{
-    Baseline, Faults, Moment, Random, dropped_everywhere, next_turn, on_each_ring,
+    Baseline, Faults, Moment, Random, dropped_everywhere, next_turn, on_each_ring, quick_or_full,
     ran_in_own_process,
 };
 use gimmal::cancel::{Scope, shield};
@@ -610,11 +610,7 @@ fn repeated_stops_lose_no_connection() {
     if common::ran_in_own_process() {
         return;
     }
-    const CLIENTS: usize = if cfg!(debug_assertions) {
-        500
-    } else {
-        100_000 / 6
-    };
+    let crowd: usize = quick_or_full(500, 100_000 / 6);
     let random = RefCell::new(Random::new());
     on_each_ring(async || {
         let baseline = Baseline::take();
@@ -625,7 +621,7 @@ fn repeated_stops_lose_no_connection() {
             let address = listener.local_addr()?;
             let is_over = Cell::new(false);
             let clients = async {
-                gimmal::map(0..CLIENTS, 32, async |n| {
+                gimmal::map(0..crowd, 32, async |n| {
                     // Used ports stay unavailable for a while, so the clients use several addresses.
                     let socket = TcpSocket::new_v4()?;
                     socket.bind(([127, 0, 4, (n % 250) as u8 + 1], 0).into())?;
@@ -690,7 +686,7 @@ fn repeated_stops_lose_no_connection() {
                 }
                 println!("{servers} servers for {accepted} connections");
                 assert!(servers > 1, "no server was stopped");
-                assert_eq!(accepted, CLIENTS as u64);
+                assert_eq!(accepted, crowd as u64);
                 io::Result::Ok(())
             };
             gimmal::try_join((clients, servers)).await?;

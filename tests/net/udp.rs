@@ -3,7 +3,7 @@
 
 use common::{
     Baseline, MOMENTS, Random, Watched, dropped_everywhere, has_v6, next_turn, poll_and_drop,
-    ran_in_own_process, rings,
+    quick_or_full, ran_in_own_process, rings,
 };
 use futures_util::FutureExt;
 use gimmal::buf::{IoBuf, IoBufMut};
@@ -793,7 +793,7 @@ fn numbered_datagrams_arrive_once_and_in_order_however_the_waits_end() {
 }
 
 async fn numbered_datagrams(ring: &str) -> io::Result<()> {
-    const DATAGRAMS: u32 = 10_000;
+    let datagrams: u32 = quick_or_full(2_000, 10_000);
     /// Fewer than the receive buffer holds, so that the kernel drops none.
     const AHEAD: u32 = 64;
     let mut random = Random::new();
@@ -807,7 +807,7 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
     let sending = gimmal::spawn({
         let mut random = random.fork();
         async move {
-            for number in 0..DATAGRAMS {
+            for number in 0..datagrams {
                 granted.recv().await.unwrap();
                 // Of different lengths, none of which is that of the number.
                 let mut bytes = number.to_le_bytes().to_vec();
@@ -823,7 +823,7 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
         }
     });
     let (mut next, mut cuts) = (0, [0; 6]);
-    while next < DATAGRAMS {
+    while next < datagrams {
         let recv = receiver.recv_from(Vec::with_capacity(64));
         let how = [
             Cut::Never,

@@ -3,7 +3,8 @@
 
 use common::{
     Baseline, MOMENTS, Random, Watched, directory, dropped_everywhere, is_child, limit_descriptors,
-    longest_path, next_turn, passes_in_child, poll_and_drop, ran_in_own_process, rings,
+    longest_path, next_turn, passes_in_child, poll_and_drop, quick_or_full, ran_in_own_process,
+    rings,
 };
 use futures_util::FutureExt;
 use gimmal::cancel::Scope;
@@ -633,13 +634,13 @@ fn numbered_datagrams_arrive_once_and_in_order_however_the_waits_end() {
 }
 
 async fn numbered_datagrams(ring: &str) -> io::Result<()> {
-    const DATAGRAMS: u32 = 5000;
+    let datagrams: u32 = quick_or_full(1_000, 5_000);
     let mut random = Random::new();
     let (left, right) = UnixDatagram::pair()?;
     let sending = gimmal::spawn({
         let mut random = random.fork();
         async move {
-            for number in 0..DATAGRAMS {
+            for number in 0..datagrams {
                 let mut bytes = number.to_le_bytes().to_vec();
                 bytes.resize(4 + number as usize % 60, number as u8);
                 left.send(bytes).await?;
@@ -653,7 +654,7 @@ async fn numbered_datagrams(ring: &str) -> io::Result<()> {
         }
     });
     let (mut next, mut cuts) = (0, [0; 4]);
-    while next < DATAGRAMS {
+    while next < datagrams {
         let recv = right.recv_from(Vec::with_capacity(64));
         let turns = random.below(4);
         let wait_some = async {

@@ -3,7 +3,8 @@
 
 use common::{
     Baseline, CANARY, Faults, MOMENTS, Moment, Random, Watched, directory, dropped_after,
-    dropped_everywhere, make_fifo, next_turn, pipe, poll_once, ran_in_own_process, rings,
+    dropped_everywhere, make_fifo, next_turn, pipe, poll_once, quick_or_full, ran_in_own_process,
+    rings,
 };
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::net::UnixStream;
@@ -647,12 +648,6 @@ async fn storm(dir: &Path, operations: usize, random: &mut Random) {
     );
 }
 
-const STORM: usize = if cfg!(debug_assertions) {
-    200_000
-} else {
-    1_000_000
-};
-
 #[test]
 fn operations_dropped_at_random_never_touch_freed_memory() {
     if ran_in_own_process() {
@@ -660,7 +655,7 @@ fn operations_dropped_at_random_never_touch_freed_memory() {
     }
     let mut random = Random::new();
     let rings = rings();
-    let share = STORM / rings.len();
+    let share = quick_or_full(35_000, 1_000_000) / rings.len();
     for (name, ring) in rings {
         println!("ring: {name}");
         let dir = directory();
@@ -671,12 +666,6 @@ fn operations_dropped_at_random_never_touch_freed_memory() {
     }
 }
 
-const OPENS: usize = if cfg!(debug_assertions) {
-    20_000
-} else {
-    100_000
-};
-
 /// Descriptors that arrive late are closed: nobody awaits them any longer.
 #[test]
 fn opens_raced_by_drops_leave_no_descriptor() {
@@ -685,7 +674,7 @@ fn opens_raced_by_drops_leave_no_descriptor() {
     }
     let mut random = Random::new();
     let rings = rings();
-    let share = OPENS / rings.len();
+    let share = quick_or_full(10_000, 100_000) / rings.len();
     for (name, ring) in rings {
         println!("ring: {name}");
         let dir = directory();

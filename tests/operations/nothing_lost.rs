@@ -3,7 +3,7 @@
 //!
 //! Dropped waits are not tested here: a dropped read at the cursor may lose the bytes it has read, as documented.
 
-use common::{Random, byte, bytes, next_turn, ran_in_own_process};
+use common::{Random, byte, bytes, next_turn, quick_or_full, ran_in_own_process};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use gimmal::buf::{BufError, BufResult};
 use gimmal::cancel::Scope;
@@ -18,7 +18,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// The length of each stream.
-const BYTES: usize = 1_000_000;
+fn stream_len() -> usize {
+    quick_or_full(150_000, 1_000_000)
+}
+
 /// The byte that fills a returned buffer.
 const CANARY: u8 = 0xA5;
 /// The number of buffers watched at a time.
@@ -190,14 +193,14 @@ where
 async fn write_all(file: File, how: Cut, mut random: Random) -> usize {
     let canceler = Canceler::start(random.fork());
     let (mut at, mut cuts) = (0, 0);
-    while at < BYTES {
+    while at < stream_len() {
         // Sometimes more than fits into the pipe at once. If reads are to wait, the pipe has to run empty.
         let len = match random.below(100) {
             0 if how != Cut::Never => 1 + random.below(100_000),
             _ => 1 + random.below(900),
         };
         pause(how, &mut random).await;
-        let buf = bytes(at, len.min(BYTES - at));
+        let buf = bytes(at, len.min(stream_len() - at));
         match cut(file.write(buf), how, &canceler, &mut random).await {
             Ok((n, _)) => at += n,
             Err(error) => {
@@ -232,7 +235,11 @@ async fn read_all(file: File, how: Cut, mut random: Random) -> usize {
             Ok((n, buf)) => {
                 assert_eq!(n, buf.len());
                 let wrong = buf.iter().enumerate().find(|(n, b)| **b != byte(at + n));
-                assert!(wrong.is_none(), "lost or duplicated: at {at} of {BYTES}");
+                assert!(
+                    wrong.is_none(),
+                    "lost or duplicated: at {at} of {}",
+                    stream_len()
+                );
                 at += n;
             }
             Err(error) => {
@@ -249,7 +256,7 @@ async fn read_all(file: File, how: Cut, mut random: Random) -> usize {
     }
     canaries.check();
     canceler.ended.set(true);
-    assert_eq!(at, BYTES, "all bytes have arrived");
+    assert_eq!(at, stream_len(), "all bytes have arrived");
     canaries.seen
 }
 
@@ -335,8 +342,8 @@ fn exact_reads_and_whole_writes_report_their_progress() {
         let mut dice = random.fork();
         let writing = spawn(async move {
             let mut at = 0;
-            while at < BYTES {
-                let buf = bytes(at, (1 + dice.below(150_000)).min(BYTES - at));
+            while at < stream_len() {
+                let buf = bytes(at, (1 + dice.below(150_000)).min(stream_len() - at));
                 let len = buf.len();
                 match timeout(random_timeout(&mut dice), writer.write_all(buf)).await {
                     Ok(_) => at += len,
@@ -349,8 +356,8 @@ fn exact_reads_and_whole_writes_report_their_progress() {
         });
         let mut at = 0;
         let mut cuts = 0;
-        while at < BYTES {
-            let len = (1 + random.below(100_000)).min(BYTES - at);
+        while at < stream_len() {
+            let len = (1 + random.below(100_000)).min(stream_len() - at);
             let read = reader.read_exact(Vec::with_capacity(len), len);
             let (buf, n) = match timeout(random_timeout(&mut random), read).await {
                 Ok(buf) => (buf, len),
@@ -416,7 +423,7 @@ unsafe impl Operation for InWorker {
 /// About one in a thousand such reads ignores the first cancel request, so the cancel is repeated.
 #[test]
 fn canceled_reads_in_a_worker_all_end() {
-    const READS: usize = 100_000;
+    let reads = quick_or_full(20_000, 100_000);
     const AT_ONCE: [usize; 4] = [1, 20, 100, 500];
     if ran_in_own_process() {
         return;
@@ -429,7 +436,7 @@ fn canceled_reads_in_a_worker_all_end() {
         let file = Rc::new(OwnedFd::from(reader));
         let mut canaries = Canaries::default();
         let mut ended = 0;
-        while ended < READS {
+        while ended < reads {
             let scope = Rc::new(Scope::new());
             let its = scope.clone();
             let (dice, at_once) = (random.below(4), AT_ONCE[random.below(4)]);

@@ -3,7 +3,8 @@
 
 use common::{
     Baseline, CANARY, Moment, Random, Watched, assert_passed, child, directory, dropped_after,
-    is_child, next_turn, passes_in_child, ran_in_own_process, rings, without_leak_checker,
+    is_child, next_turn, passes_in_child, quick_or_full, ran_in_own_process, rings,
+    without_leak_checker,
 };
 use gimmal::fs::{self, File, OpenOptions};
 use gimmal::op::nop;
@@ -14,12 +15,6 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-const MANY: usize = if cfg!(debug_assertions) {
-    40_000
-} else {
-    200_000
-};
 
 #[test]
 fn a_completion_queue_of_eight_loses_nothing_and_keeps_the_order_of_each_task() {
@@ -42,13 +37,14 @@ fn a_completion_queue_of_eight_loses_nothing_and_keeps_the_order_of_each_task() 
             let baseline = Baseline::take();
             let file = Rc::new(File::open(&path).await.unwrap());
             const TASKS: usize = 500;
+            let rounds: usize = quick_or_full(20, 200);
             let before = Handle::current().stats();
             let tasks: Vec<_> = (0..TASKS)
                 .map(|_| {
                     let file = file.clone();
                     gimmal::spawn(async move {
                         let mut buf = Vec::with_capacity(4);
-                        for n in 0..MANY / TASKS / 2 {
+                        for n in 0..rounds {
                             // Several at once from one task.
                             let started: Vec<_> = (0..3).map(|_| nop().submit()).collect();
                             let (len, back) = file.read_at(buf, 4 * n as u64).await.unwrap();
@@ -67,7 +63,7 @@ fn a_completion_queue_of_eight_loses_nothing_and_keeps_the_order_of_each_task() 
             }
             let after = Handle::current().stats();
             let done = (after.completed - before.completed) as usize;
-            assert_eq!(done, MANY / TASKS / 2 * TASKS * 4);
+            assert_eq!(done, rounds * TASKS * 4);
             drop(file);
             baseline.returns("an overflowing queue").await;
         });
@@ -124,7 +120,7 @@ fn reusing_one_descriptor_number_touches_no_wrong_file() {
     }
     let mut random = Random::new();
     const FILES: usize = 7;
-    let rounds = MANY / 4;
+    let rounds: usize = quick_or_full(5_000, 50_000);
     for (name, ring) in rings() {
         println!("ring: {name}");
         let dir = directory();
@@ -235,12 +231,6 @@ fn limit_descriptors(to: u64) {
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }, 0);
 }
 
-const OPENS: usize = if cfg!(debug_assertions) {
-    20_000
-} else {
-    100_000
-};
-
 #[test]
 fn under_a_limit_of_64_descriptors_opens_and_drops_never_run_out() {
     if !is_child() {
@@ -253,7 +243,7 @@ fn under_a_limit_of_64_descriptors_opens_and_drops_never_run_out() {
     limit_descriptors(64);
     let mut random = Random::new();
     let rings = rings();
-    let share = OPENS / rings.len();
+    let share = quick_or_full(7_000, 100_000) / rings.len();
     for (name, ring) in rings {
         println!("ring: {name}");
         let dir = directory();
@@ -484,7 +474,9 @@ fn frequent_signals_lose_no_operation_and_free_nothing_too_early() {
             // attempts, and completes the operations for that worker with ECANCELED (rarely seen on 6.18; in every run
             // on overlayfs, where reads need a worker, too). Such operations are retried.
             let mut rounds = 0;
-            while SIGNALS.load(Ordering::Relaxed) < 2000 || rounds < 200 {
+            while SIGNALS.load(Ordering::Relaxed) < quick_or_full(500, 2000)
+                || rounds < quick_or_full(50, 200)
+            {
                 rounds += 1;
                 assert_eq!(fs::read(&path).await.unwrap(), contents);
                 let copy = dir.path().join("copy");

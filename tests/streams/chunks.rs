@@ -1,6 +1,6 @@
 //! Receiving in chunks: no byte is lost, whatever is dropped, and every buffer returns to the pool.
 
-use common::{Baseline, Random, bytes, next_turn, poll_once, ran_in_own_process};
+use common::{Baseline, Random, bytes, next_turn, poll_once, quick_or_full, ran_in_own_process};
 use futures_util::{FutureExt, StreamExt, select_biased};
 use gimmal::buf::IoBuf;
 use gimmal::cancel::Scope;
@@ -14,7 +14,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// The length of the long streams.
-const BYTES: usize = 1_000_000;
 /// Longer than any test waits.
 const NEVER: Duration = Duration::from_secs(3600);
 /// Taking this long is a failure.
@@ -148,15 +147,16 @@ fn chunks_implement_stream() {
     .unwrap();
 }
 
-/// Sends a million numbered bytes, and receives them in every possible way.
+/// Sends numbered bytes, and receives them in every possible way.
 async fn numbered(name: &str) {
+    let end = quick_or_full(150_000, 1_000_000);
     let mut random = Random::new();
     let mut readers = random.fork();
     let (client, server) = pair().await.unwrap();
     let write = async {
         let mut at = 0;
-        while at < BYTES {
-            let len = (1 + random.below(3000)).min(BYTES - at);
+        while at < end {
+            let len = (1 + random.below(3000)).min(end - at);
             client.write_all(bytes(at, len)).await.unwrap();
             at += len;
             for _ in 0..random.below(3) {
@@ -177,7 +177,7 @@ async fn numbered(name: &str) {
             *at += got.len();
         };
         let mut held: Vec<Chunk> = Vec::new();
-        while at < BYTES {
+        while at < end {
             let mut chunks = server.chunks();
             for _ in 0..random.below(12) {
                 let pause = Duration::from_micros(random.below(200) as u64);
@@ -243,7 +243,7 @@ async fn numbered(name: &str) {
                     check(&buf[..n], &mut at);
                 }
                 1 => {
-                    let len = (1 + random.below(500)).min(BYTES - at);
+                    let len = (1 + random.below(500)).min(end - at);
                     let got = server.read_exact(vec![0; len], len).await.unwrap();
                     check(&got, &mut at);
                 }
@@ -257,14 +257,14 @@ async fn numbered(name: &str) {
                 _ => {}
             }
         }
-        assert_eq!(at, BYTES);
+        assert_eq!(at, end);
         assert!(server.chunks().next().await.unwrap().is_none());
     };
     gimmal::join((write, read)).await;
 }
 
 #[test]
-fn a_million_numbered_bytes_survive_any_cancels_and_drops() {
+fn numbered_bytes_survive_any_cancels_and_drops() {
     if ran_in_own_process() {
         return;
     }
@@ -477,9 +477,9 @@ fn may_open(descriptors: usize) -> bool {
 
 /// The server of the README keeps answering beside a thousand such peers.
 #[test]
-fn a_thousand_peers_that_never_read_do_not_block_a_server() {
-    const PEERS: usize = 1000;
-    if !may_open(2 * PEERS + 200) {
+fn peers_that_never_read_do_not_block_a_server() {
+    let peers = quick_or_full(100, 1_000);
+    if !may_open(2 * peers + 200) {
         return common::skip!("RLIMIT_NOFILE is too low");
     }
     if ran_in_own_process() {
@@ -491,7 +491,7 @@ fn a_thousand_peers_that_never_read_do_not_block_a_server() {
         let address = listener.local_addr()?;
         let clients = async {
             let mut deaf = Vec::new();
-            for _ in 0..PEERS {
+            for _ in 0..peers {
                 let peer = TcpStream::connect(address).await?.into_std()?;
                 peer.set_nonblocking(true)?;
                 deaf.push(peer);
@@ -499,7 +499,7 @@ fn a_thousand_peers_that_never_read_do_not_block_a_server() {
             let message = vec![7; 64 << 10];
             // Write until no peer accepts any more bytes, in several passes.
             let mut full = 0;
-            while full < 3 * PEERS {
+            while full < 3 * peers {
                 for peer in &deaf {
                     match io::Write::write(&mut &*peer, &message) {
                         Ok(_) => full = 0,
@@ -527,7 +527,7 @@ fn a_thousand_peers_that_never_read_do_not_block_a_server() {
             .until(clients)
             .drain(Duration::ZERO)
             .await?;
-        assert!(served.accepted >= PEERS as u64);
+        assert!(served.accepted >= peers as u64);
         assert_eq!(buffers_out(), 0);
         Ok(())
     });

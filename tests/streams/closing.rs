@@ -1,7 +1,7 @@
 //! Closing, conversion to std, and reused descriptor numbers: no operation touches a foreign socket (O5, C13).
 
 use crate::{Ends, Socket, keep, on_each, socketpair, streams, tcp, write_plain};
-use common::{Baseline, Random, block_on, next_turn, poll_once};
+use common::{Baseline, Random, block_on, next_turn, poll_once, quick_or_full};
 use gimmal::cancel::Scope;
 use gimmal::net::{TcpStream, UnixStream};
 use gimmal::{is_canceled, spawn};
@@ -95,14 +95,14 @@ async fn not_converted<S: Socket>(ends: Ends) {
 /// written to an old stream are never read from a new one, and bytes written to a new stream are never taken by an old
 /// receive.
 fn storm<S: Socket>(ends: Ends) {
-    const ROUNDS: usize = 6_000;
+    let rounds: usize = quick_or_full(1_000, 6_000);
     block_on(async {
         let mut random = Random::new();
         println!("{random:?}");
         let baseline = Baseline::take();
         let (mut reused, mut number) = (0, -1);
         let mut old_peers = Vec::new();
-        for round in 0..ROUNDS {
+        for round in 0..rounds {
             let (peer, stream) = streams::<S>(ends);
             reused += usize::from(stream.as_raw_fd() == number);
             number = stream.as_raw_fd();
@@ -156,7 +156,7 @@ fn storm<S: Socket>(ends: Ends) {
             }
         }
         println!("the number was reused {reused} times");
-        assert!(reused > ROUNDS / 20, "{reused}");
+        assert!(reused > rounds / 20, "{reused}");
         drop(old_peers);
         baseline.returns("reused numbers").await;
     });
@@ -183,7 +183,7 @@ fn reused_numbers_over_tcp() {
 fn a_receive_dropped_with_its_stream_touches_no_other_stream_of_that_number() {
     block_on(async {
         let mut reused = 0;
-        for _ in 0..2_000 {
+        for _ in 0..quick_or_full(500, 2_000) {
             let (peer, stream) = streams::<UnixStream>(socketpair);
             let number = stream.as_raw_fd();
             let mut read = Box::pin(stream.read(vec![0; 3]));

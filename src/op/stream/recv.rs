@@ -125,6 +125,11 @@ unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
     operation!(if L::IS_VECTORED { "recvmsg" } else { "recv" }, lends lent -> BufResult<usize, L::Bufs>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        true
+    }
+
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.stream().fd())
     }

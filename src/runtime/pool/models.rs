@@ -49,7 +49,7 @@ impl Counts {
     }
 
     fn pool(&self, threads_max: usize) -> Pool {
-        Pool::new(threads_max, "model", &self.hook())
+        Pool::new(threads_max, "model", &self.hook(), None)
     }
 
     fn job(&self, is_abandonable: bool) -> Arc<Job> {

@@ -82,6 +82,18 @@ impl FeatureMask {
         .without_opcodes_from(40)
     }
 
+    /// The mask of a builder that sets none: that of an older kernel in a build with `--cfg gimmal_mask="…"`, so that all
+    /// tests run with it.
+    pub(crate) const fn initial() -> FeatureMask {
+        if cfg!(gimmal_mask = "6.1") {
+            FeatureMask::linux_6_1()
+        } else if cfg!(gimmal_mask = "5.15") {
+            FeatureMask::linux_5_15()
+        } else {
+            FeatureMask::none()
+        }
+    }
+
     /// Also hides this opcode.
     #[must_use]
     pub const fn without_opcode(mut self, opcode: Opcode) -> FeatureMask {
