@@ -8,6 +8,7 @@ mod faults;
 mod polls;
 mod process;
 mod random;
+mod reader_model;
 mod size;
 mod skip;
 mod values;
@@ -25,6 +26,7 @@ pub use process::{
     passes_in_child_that_leaks, ran_in_own_process, without_leak_checker,
 };
 pub use random::Random;
+pub use reader_model::{ReadEvent, ReaderCase, ReaderStep};
 pub use size::{is_full, quick_or_full};
 pub use skip::{relay as relay_skips, report as report_skip};
 pub use values::{Census, DropBomb, Finally, Journal, Member, OnDrop, caught, panic_message};

@@ -861,3 +861,32 @@ fn a_large_copy_to_a_peer_that_does_not_read_can_be_dropped() -> io::Result<()> 
     assert!(reader.join().unwrap()?, "the thread was blocked");
     Ok(())
 }
+
+/// A closure on the pool ended while its handle was polled, between two looks at it. The handle took the result, but
+/// still counted as waiting: in a canceled scope, a future of another crate was not dropped as long as the handle lived.
+#[test]
+fn a_handle_whose_closure_ends_while_it_is_polled_waits_for_nothing() -> io::Result<()> {
+    let builder = gimmal::Runtime::builder().blocking_threads(1);
+    builder.run(async {
+        let handle = gimmal::Handle::current();
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        // The only thread is busy, so the closure has not started when its handle is first looked at.
+        let first = gimmal::task::spawn_blocking(move || released.recv());
+        let mut second = gimmal::task::spawn_blocking(|| 2);
+        let stats = handle.clone();
+        let (waker, _guard) = common::foreign_waker(move |done| {
+            // The handle clones the waker after that look, and before it takes the result.
+            if done == common::Done::Clone {
+                let _ = release.send(());
+                while stats.stats().blocking_running + stats.stats().blocking_waiting > 0 {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let polled = common::poll_with(&waker, &mut second);
+        assert!(matches!(polled, Poll::Ready(Ok(2))));
+        assert_eq!(handle.stats().waits, 0);
+        drop((first, second));
+        Ok(())
+    })
+}
