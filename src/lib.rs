@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! The module [`questions`] answers what newcomers ask first.
+//! The module [`questions`] answers what newcomers ask first; [`testing`] is about testing your own programs.
 //!
 //! [`run`] makes a runtime on this thread: one ring, and tables of tasks, operations and timers. [`spawn`] starts tasks,
 //! which stay on the thread, so nothing they hold has to be `Send`. Blocking work goes to a thread pool with
@@ -89,6 +89,9 @@ struct Readme;
 
 #[doc = include_str!("questions.md")]
 pub mod questions {}
+
+#[doc = include_str!("testing.md")]
+pub mod testing {}
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("gimmal is built on io_uring and runs on 64-bit Linux only");

@@ -4,7 +4,7 @@ use super::{Due, ScopedPoll, opaque_debug};
 use crate::error::Canceled;
 use crate::runtime::{self, Core, Mirror};
 use crate::scope::{CANCELED, NEVER, ScopeKind};
-use crate::sys::Instant;
+use crate::sys::{Instant, VirtualClock};
 use crate::table::Key;
 use crate::tasks::copy_waker;
 use pin_project_lite::pin_project;
@@ -13,7 +13,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 /// A scope that can be canceled from inside or outside: Trio's `CancelScope`.
@@ -80,6 +80,8 @@ struct Remote {
     canceled: AtomicBool,
     /// The time, in nanoseconds, at which it is canceled, by its own deadline or from outside.
     outlook: Mirror,
+    /// The clock of its runtime, if that is virtual.
+    clock: OnceLock<VirtualClock>,
     inner: Mutex<RemoteInner>,
 }
 
@@ -98,6 +100,19 @@ impl Remote {
     fn foresee(&self, deadline: Option<Instant>) {
         let outlook = deadline.map_or(NEVER, Instant::as_ns);
         self.outlook.store(outlook, Ordering::Release);
+    }
+
+    /// Has deadlines go by the clock of this runtime.
+    fn go_by(&self, core: &Core) {
+        if let Some(clock) = core.virtual_clock() {
+            self.clock.get_or_init(|| clock.clone());
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.clock
+            .get()
+            .map_or_else(Instant::now, VirtualClock::now)
     }
 
     /// Publishes the final state when the scope is left.
@@ -119,14 +134,14 @@ impl Remote {
 
 impl ScopeState {
     fn cancel(&self, reason: Option<String>) {
-        if self.was_canceled() {
+        if self.canceled.replace(true) {
             return;
         }
-        self.canceled.set(true);
-        if let Some(remote) = self.remote.get() {
-            remote.cancel(None);
+        // If a handle was faster, the reason is the handle's. But its cancel takes effect later than this one.
+        let remote = self.remote.get();
+        if remote.is_none_or(|remote| remote.cancel(None)) {
+            self.reason.replace(reason);
         }
-        self.reason.replace(reason);
         self.cancel_row();
     }
 
@@ -143,7 +158,10 @@ impl ScopeState {
 
     /// Mirrors the row's cancellation time to `remote`, if the scope has a row.
     fn show(&self, remote: &Remote) {
-        self.with_row(|core, key| core.mirror_scope(key, remote.outlook.clone()));
+        self.with_row(|core, key| {
+            remote.go_by(core);
+            core.mirror_scope(key, remote.outlook.clone());
+        });
     }
 
     /// Cancels the scope if its deadline has passed, whether or not its timer has fired.
@@ -356,15 +374,18 @@ impl Scope {
         let shared = &self.shared;
         let remote = shared.remote.get_or_init(|| {
             // The future may be running: the handle wakes it through the scope's waker.
-            let waker = shared.with_row(Core::waker_of_scope).flatten();
+            let waker = |core: &Core, key| Some(core.waker_for_others(core.waker_of_scope(key)?));
+            let waker = shared.with_row(waker).flatten();
             let remote = Remote {
                 canceled: AtomicBool::new(shared.canceled.get()),
                 outlook: Mirror::default(),
+                clock: OnceLock::new(),
                 inner: Mutex::new(RemoteInner {
                     reason: None,
                     waker,
                 }),
             };
+            runtime::try_with(|core| remote.go_by(core));
             match shared.left.get() {
                 Some(canceled) => remote.settle(canceled),
                 None => remote.foresee(shared.deadline.get()),
@@ -465,7 +486,7 @@ impl ScopeHandle {
         let remote = &self.remote;
         remote.canceled.load(Ordering::Acquire) || {
             let outlook = remote.outlook.load(Ordering::Acquire);
-            outlook != NEVER && Instant::now().as_ns() >= outlook
+            outlook != NEVER && remote.now().as_ns() >= outlook
         }
     }
 }
@@ -509,9 +530,9 @@ impl RunState {
                 .as_ref()
                 .is_some_and(|known| known.will_wake(waker))
         {
-            // Copied first: that may run user code, which may lock it (R1).
-            let copy = copy_waker(waker);
-            let replaced = remote.lock().waker.replace(copy);
+            // Cloned first: that may run user code, which may lock it (R1). The clone is counted: another thread may use it.
+            let clone = waker.clone();
+            let replaced = remote.lock().waker.replace(clone);
             runtime::drop_waker(replaced);
             runtime::drop_waker(self.known.replace(copy_waker(waker)));
         }

@@ -93,6 +93,16 @@ impl Deadlines {
         self.new.len() + self.recent.len() + self.heap.len()
     }
 
+    /// Returns the first deadline of an operation that is in flight.
+    pub(super) fn first(&mut self, is_live: impl Fn(Key) -> bool) -> Option<Instant> {
+        // All of them move to the heap, where the stale ones before the first are dropped.
+        self.age(&is_live);
+        self.age(&is_live);
+        let popped = self.pop(Instant::from_ns(0), is_live);
+        debug_assert!(popped.is_none(), "no deadline is before the start of time");
+        self.next()
+    }
+
     /// Takes the next operation whose deadline has passed out of the heap.
     pub(super) fn pop(&mut self, now: Instant, is_live: impl Fn(Key) -> bool) -> Option<Key> {
         while let Some(Reverse((deadline, bits))) = self.heap.peek().copied() {

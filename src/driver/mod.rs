@@ -21,6 +21,7 @@ pub(crate) mod lifecycle;
 
 use crate::sys::{
     Answer, Attempt, Completion, Cqe, EnterWait, Entry, Instant, Opcode, Port, Supported,
+    VirtualClock,
 };
 use crate::table::{Excess, Key, Owner, Table};
 use cancel_retry::{ASKS_UNTIL_STUCK, CancelRetries, DueRetry, OVERDUE};
@@ -57,15 +58,33 @@ pub(crate) trait Payload {
     fn dispose(&mut self, completion: Completion);
 }
 
+/// What all operations of one type have in common.
+#[derive(Debug)]
+pub(crate) struct OperationKind {
+    pub(crate) name: &'static str,
+    /// False for closing, which is never canceled (C13).
+    pub(crate) is_cancelable: bool,
+    /// Whether it may wait for another party.
+    pub(crate) waits_for_peer: bool,
+}
+
+/// How long what is pending keeps virtual time from moving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TimeHold {
+    No,
+    /// For a short real time: it may never end.
+    Briefly,
+    /// Until it ends, as it does by itself.
+    UntilOver,
+}
+
 struct OperationRow {
     lifecycle: Lifecycle<Waker, Box<dyn Payload>>,
-    kind: &'static str,
+    kind: &'static OperationKind,
     /// The descriptor that it works on.
     fd: i32,
     /// The second descriptor, if it works on two.
     second_fd: i32,
-    /// False for closing, which is never canceled (C13).
-    stoppable: bool,
     /// Already checked for being overdue, or never checked because it is expected to wait.
     is_looked_at: bool,
     /// The task that polled it last, as the bits of its key.
@@ -80,8 +99,7 @@ struct OperationRow {
 /// What a row holds of an operation beside its state.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Request {
-    pub(crate) kind: &'static str,
-    pub(crate) stoppable: bool,
+    pub(crate) kind: &'static OperationKind,
     pub(crate) task: u64,
     pub(crate) owner: Owner,
     pub(crate) since_ns: u64,
@@ -149,6 +167,8 @@ pub(crate) struct Driver<P> {
     supported: Supported,
     /// For uses other than requests.
     pub(crate) ring: P,
+    /// The clock by which deadlines go, if it is not the ring's.
+    clock: Option<VirtualClock>,
     rows: Table<OperationRow>,
     in_flight: usize,
     orphans: usize,
@@ -168,11 +188,13 @@ pub(crate) struct Driver<P> {
 }
 
 impl<P: Port> Driver<P> {
-    /// Creates a driver on this ring, woken through `wake_fd`.
-    pub(crate) fn new(ring: P, wake_fd: i32) -> Driver<P> {
+    /// Creates a driver on this ring, woken through `wake_fd`. Deadlines go by `clock`, or by the ring's clock if it is
+    /// `None`.
+    pub(crate) fn new(ring: P, wake_fd: i32, clock: Option<VirtualClock>) -> Driver<P> {
         Driver {
             supported: ring.supported(),
             ring,
+            clock,
             rows: Table::new(),
             in_flight: 0,
             orphans: 0,
@@ -192,6 +214,22 @@ impl<P: Port> Driver<P> {
     #[inline]
     pub(crate) fn supported(&self) -> &Supported {
         &self.supported
+    }
+
+    /// Returns the time by which deadlines go. The ring's waits, and what the driver does at times of its own, go by the
+    /// ring's clock.
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        match &self.clock {
+            None => self.ring.now(),
+            Some(clock) => clock.now(),
+        }
+    }
+
+    /// Whether it is known, without reading a clock, that this deadline has not passed.
+    #[inline]
+    pub(crate) fn is_before(&self, deadline: Instant) -> bool {
+        self.ring.is_before(deadline) && self.clock.is_none()
     }
 
     /// Called before an operation that may block indefinitely in a kernel worker. Adds a worker for it, if possible,
@@ -225,7 +263,6 @@ impl<P: Port> Driver<P> {
             kind: request.kind,
             fd: entry.plain_fd(),
             second_fd: entry.second_fd(),
-            stoppable: request.stoppable,
             is_looked_at: entry.is_in_worker(),
             task: request.task,
             owner: request.owner,
@@ -330,7 +367,7 @@ impl<P: Port> Driver<P> {
                 collected,
             } => {
                 self.orphans += 1;
-                if ask_cancel && row.stoppable {
+                if ask_cancel && row.kind.is_cancelable {
                     self.push_cancel(key);
                 }
                 DroppedDuty::Items(key, collected.map_or_else(VecDeque::new, |items| *items))
@@ -376,7 +413,7 @@ impl<P: Port> Driver<P> {
     #[inline]
     pub(crate) fn ask_cancel(&mut self, key: Key) {
         let row = self.rows.get_mut(key);
-        if row.is_some_and(|row| row.stoppable && row.lifecycle.ask_cancel()) {
+        if row.is_some_and(|row| row.kind.is_cancelable && row.lifecycle.ask_cancel()) {
             self.push_cancel(key);
         }
     }
@@ -482,16 +519,53 @@ impl<P: Port> Driver<P> {
             || !self.backlog.is_empty()
             || self.ring.wants_turn()
             || self
-                .next_deadline()
+                .next_retry()
                 .is_some_and(|due| !self.ring.is_before(due) && due <= self.ring.now())
+            || self
+                .deadlines
+                .next()
+                .is_some_and(|due| !self.is_before(due) && due <= self.now())
     }
 
-    /// Returns the time at which this table next has something to do.
+    /// Returns the time, by the ring's clock, at which this table next has something to do of its own accord.
+    pub(crate) fn next_retry(&self) -> Option<Instant> {
+        self.retries.next()
+    }
+
+    /// Returns the time at which this table next has something to do, if deadlines go by the ring's clock.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         match (self.retries.next(), self.deadlines.next()) {
             (Some(retries), Some(limit)) => Some(retries.min(limit)),
             (retries, limit) => retries.or(limit),
         }
+    }
+
+    /// Returns the first deadline of an operation in flight.
+    pub(crate) fn first_deadline(&mut self) -> Option<Instant> {
+        let Driver {
+            deadlines, rows, ..
+        } = self;
+        deadlines.first(|key| is_awaited(rows, key))
+    }
+
+    /// Returns how long the operations in flight keep virtual time from moving. Those that were asked to stop end by
+    /// themselves.
+    pub(crate) fn hold(&self) -> TimeHold {
+        let mut hold = TimeHold::No;
+        for (_, row) in self.rows.iter() {
+            if !row.lifecycle.is_in_flight() {
+                continue;
+            }
+            let waits = row.kind.is_cancelable
+                && row.lifecycle.asks() == 0
+                // Reads and writes wait for a peer if they work on a pipe, a terminal or a socket.
+                && (row.kind.waits_for_peer || row.fd >= 0 && !self.ring.is_file(row.fd));
+            if !waits {
+                return TimeHold::UntilOver;
+            }
+            hold = TimeHold::Briefly;
+        }
+        hold
     }
 
     /// Submits what is queued, waits as told, and reaps the completions. An error means that the ring is lost.
@@ -535,7 +609,7 @@ impl<P: Port> Driver<P> {
             deadlines, rows, ..
         } = self;
         deadlines.age(|key| is_awaited(rows, key));
-        if !self.ring.is_before(next) && next <= self.ring.now() {
+        if !self.is_before(next) && next <= self.now() {
             self.stop_overdue();
         }
     }
@@ -547,7 +621,7 @@ impl<P: Port> Driver<P> {
         } = self;
         // Moves the remaining ones to the heap.
         deadlines.age(|key| is_awaited(rows, key));
-        let now = self.ring.now();
+        let now = self.now();
         loop {
             let Driver {
                 deadlines, rows, ..
@@ -666,7 +740,7 @@ impl<P: Port> Driver<P> {
             && row.lifecycle.is_in_flight()
         {
             if row.lifecycle.asks() == ASKS_UNTIL_STUCK {
-                stuck.push((row.kind, row.task));
+                stuck.push((row.kind.name, row.task));
             }
             self.push_cancel(key);
         }
@@ -677,7 +751,7 @@ impl<P: Port> Driver<P> {
     fn look_for_overdue(&mut self, now: Instant, overdue: &mut Vec<Key>) {
         let is_overdue = |row: &OperationRow| {
             let due = Instant::from_ns(row.since_ns) + OVERDUE;
-            !row.is_looked_at && row.stoppable && row.lifecycle.is_awaited() && due <= now
+            !row.is_looked_at && row.kind.is_cancelable && row.lifecycle.is_awaited() && due <= now
         };
         for key in self.rows.keys(&is_overdue) {
             if let Some(row) = self.rows.get_mut(key) {
@@ -742,7 +816,7 @@ impl<P: Port> Driver<P> {
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = RowView> {
         self.rows.iter().map(|(_, row)| RowView {
-            kind: row.kind,
+            kind: row.kind.name,
             task: row.task,
             since_ns: row.since_ns,
             in_flight: row.lifecycle.is_in_flight(),
@@ -784,7 +858,7 @@ fn leak_owners(rows: &mut Table<OperationRow>) -> Vec<&'static str> {
     let mut kinds = Vec::with_capacity(keys.len());
     for key in keys {
         if let Some(row) = rows.get_mut(key) {
-            kinds.push(row.kind);
+            kinds.push(row.kind.name);
             if row.lifecycle.is_orphan() {
                 std::mem::forget(row.lifecycle.take_payload());
                 rows.remove(key);

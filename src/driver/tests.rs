@@ -66,7 +66,7 @@ impl FakeRing {
     }
 
     fn driver(&self) -> Driver<FakeRing> {
-        Driver::new(self.clone(), -1)
+        Driver::new(self.clone(), -1, None)
     }
 
     /// The kernel completes a request.
@@ -263,11 +263,22 @@ impl Wake for WakeCounter {
     }
 }
 
+const TEST: OperationKind = OperationKind {
+    name: "test",
+    is_cancelable: true,
+    waits_for_peer: false,
+};
+
+const CLOSE: OperationKind = OperationKind {
+    name: "close",
+    is_cancelable: false,
+    waits_for_peer: false,
+};
+
 fn request() -> Request {
     Request {
         owner: Owner::scope(Key::new(0, 1)),
-        kind: "test",
-        stoppable: true,
+        kind: &TEST,
         task: 0,
         since_ns: 0,
         collect_max: lifecycle::COLLECT_MAX,
@@ -510,7 +521,7 @@ fn a_file_operation_is_overdue_once_after_a_second_while_workers_are_held() {
     submit(&mut driver, read(FILE + 1), 1);
     submit(&mut driver, Entry::new(Opcode::NOP), 1);
     let never = Request {
-        stoppable: false,
+        kind: &CLOSE,
         ..request()
     };
     driver.submit(&Entry::new(Opcode::CLOSE).fd(FILE), never, None);
@@ -654,7 +665,7 @@ fn a_close_is_never_canceled() {
     let mut driver = ring.driver();
     let fate = Rc::new(Fate::default());
     let close = Request {
-        stoppable: false,
+        kind: &CLOSE,
         ..request()
     };
     let key = driver.submit(&Entry::new(Opcode::CLOSE).fd(9), close, None);
@@ -700,7 +711,7 @@ fn canceling_on_a_descriptor_cancels_its_operations_and_no_others() {
 #[test]
 fn a_wake_poll_whose_cancel_failed_is_canceled_again() {
     let ring = FakeRing::new(8);
-    let mut driver = Driver::new(ring.clone(), 7);
+    let mut driver = Driver::new(ring.clone(), 7, None);
     turn(&mut driver, EnterWait::No);
     ring.0
         .borrow_mut()
@@ -720,7 +731,7 @@ fn a_wake_poll_whose_cancel_failed_is_canceled_again() {
 fn a_canceled_driver_is_drained_whether_or_not_it_had_a_turn() {
     for turns in 0..3 {
         let ring = FakeRing::new(8);
-        let mut driver = Driver::new(ring.clone(), 7);
+        let mut driver = Driver::new(ring.clone(), 7, None);
         let fate = Rc::new(Fate::default());
         let key = driver.submit(&Entry::new(Opcode::RECV), request(), None);
         for _ in 0..turns {

@@ -85,6 +85,17 @@ pub unsafe trait Operation: Sized + 'static {
     /// interrupted operation that changes names or sizes may already have done so: it keeps the default, `false`.
     const EINTR_HAD_NO_EFFECT: bool = false;
 
+    /// Whether the operation waits for another party, such as the peer of a socket or another process, and so may never
+    /// complete. By default it ends by itself, as an operation on a file does.
+    ///
+    /// [Virtual time](crate::runtime::Builder::virtual_time) stands still until an operation that ends by itself has
+    /// ended, and only briefly for one that waits. One on a descriptor of anything but a file or a directory always
+    /// counts as waiting.
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        false
+    }
+
     /// Returns the shared descriptor that the operation works on, if there is one. If the operation is dropped in
     /// flight after the descriptor's owner, the runtime enters the kernel at once to cancel it. So the descriptor is
     /// closed when the drop returns, unless the kernel does not give the operation up at once.
@@ -263,6 +274,11 @@ macro_rules! operation {
 /// Forwards to the operation in a field all that neither consumes it nor returns its output.
 macro_rules! forward_operation {
     ($inner:tt) => {
+        #[inline]
+        fn waits_for_peer(&self) -> bool {
+            self.$inner.waits_for_peer()
+        }
+
         fn shared_fd(&self) -> Option<&crate::op::SharedFd> {
             self.$inner.shared_fd()
         }

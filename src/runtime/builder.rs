@@ -33,6 +33,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for the kernel and for the pool.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
+/// How long virtual time stands still, without any event, for something that waits for a peer.
+const JUMP_THRESHOLD: Duration = Duration::from_millis(10);
+
 /// Number and size of the provided buffers, which receives share that lend no buffer of their own. A buffer that is
 /// never filled takes no memory, so large ones cost short messages nothing (64 B: 1.18 of a bare ring with 4 KiB as with
 /// 16), and 16 KiB arrive in one completion instead of four: 4.2 µs instead of 5.4, both with 64 socket pairs. Bundles
@@ -62,6 +65,8 @@ pub struct Builder {
     pub(super) blocking_threads: usize,
     pub(super) grace: Duration,
     pub(super) shutdown: Duration,
+    virtual_time: bool,
+    pub(super) jump_threshold: Duration,
     receive_buffers: (usize, usize),
     /// Set by its address, so that only programs that ask for it contain the handling of signals.
     catch_interrupts: Option<CatchInterrupts>,
@@ -80,6 +85,8 @@ impl Builder {
             blocking_threads: THREADS_MAX,
             grace: GRACE,
             shutdown: SHUTDOWN,
+            virtual_time: false,
+            jump_threshold: JUMP_THRESHOLD,
             receive_buffers: RECEIVE_BUFFERS,
             catch_interrupts: None,
             mask: FeatureMask::initial(),
@@ -201,6 +208,62 @@ impl Builder {
             None
         };
         self
+    }
+
+    /// Gives the runtime a virtual clock, for tests: a sleep of an hour ends at once, and so does a test that takes an hour
+    /// of timeouts. The module [`testing`](crate::testing) describes how it moves.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// gimmal::Runtime::builder().virtual_time().run(async {
+    ///     let start = gimmal::time::Instant::now();
+    ///     gimmal::sleep(Duration::from_secs(3600)).await?;
+    ///     assert_eq!(start.elapsed(), Duration::from_secs(3600));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn virtual_time(mut self) -> Builder {
+        self.virtual_time = true;
+        self
+    }
+
+    /// Sets how long virtual time stands still for something that may never happen: a real time without any event, 10 ms
+    /// by default, after which the clock jumps although an operation waits for a peer. Without
+    /// [`virtual_time`](Builder::virtual_time) it means nothing.
+    ///
+    /// A longer one gives peers on other threads and in other processes more time to answer, and makes each jump past a
+    /// pending receive take that long. Zero is enough if both ends of each connection are in the runtime.
+    ///
+    /// ```
+    /// # fn main() -> std::io::Result<()> {
+    /// use std::io::Write;
+    /// use std::os::fd::OwnedFd;
+    /// use std::time::Duration;
+    ///
+    /// let builder = gimmal::Runtime::builder().virtual_time();
+    /// builder.jump_threshold(Duration::from_secs(10)).run(async {
+    ///     let (reader, mut writer) = std::io::pipe()?;
+    ///     let reader = gimmal::fs::File::from(OwnedFd::from(reader));
+    ///     let thread = std::thread::spawn(move || writer.write_all(b"here"));
+    ///     // The thread has ten real seconds.
+    ///     let (n, _) = reader.read(vec![0; 16]).timeout(Duration::from_millis(1)).await?;
+    ///     assert_eq!(n, 4);
+    /// #     thread.join().unwrap()?;
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn jump_threshold(mut self, time: Duration) -> Builder {
+        self.jump_threshold = time;
+        self
+    }
+
+    /// Returns the threshold, if time is virtual.
+    pub(super) fn jumps_after(&self) -> Option<Duration> {
+        self.virtual_time.then_some(self.jump_threshold)
     }
 
     /// Hides kernel features from the runtime, for tests.

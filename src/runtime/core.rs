@@ -7,12 +7,14 @@ use super::pool::{Pool, ThreadShortage};
 use super::scopes::{Context, Mirror, Sleeper, WaitRow};
 use super::shutdown::{Phase, RuntimeLifecycle};
 use super::task::Ending;
-use super::turn::Turn;
+use super::turn::{Jumps, Turn};
 use crate::driver::Driver;
 use crate::scope::{CancelEffects, Scopes};
 use crate::sys::{BufSizes, Features, ForkMark, Instant, Port, Ring};
 use crate::table::{Key, Table, TableCell};
-use crate::tasks::{RuntimeSlot, SharedTasks, Tasks, WakeId, waker};
+use crate::tasks::{
+    RuntimeSlot, SharedTasks, Tasks, WakeId, counted_waker, wake_id_of, waker, watched_waker,
+};
 use crate::timer::Timers;
 use crate::wait_queue::WaitQueue;
 use std::any::{Any, TypeId};
@@ -67,13 +69,24 @@ impl Core {
         // What can panic comes before what it would have to drop, and `new_cyclic` allocates before all of it: so no code
         // is needed here that drops a runtime.
         Ok(Rc::new_cyclic(|_| {
+            let start = ring.now();
             let tasks = Rc::new(TableCell::new(Tasks::new(slot.number())));
-            let timers = Timers::new(ring.now().as_ns());
+            let timers = Timers::new(start.as_ns());
             let scopes = Scopes::new();
             let id = RUNTIME_IDS.fetch_add(1, Ordering::Relaxed);
             slot.inbox().open(id);
-            let pool = Pool::new(settings.blocking_threads, &settings.name, &settings.hook);
-            let driver = Driver::new(ring, slot.descriptor());
+            let jumps = settings
+                .jumps_after()
+                .map(|threshold| Jumps::new(start, threshold));
+            let inbox = jumps.is_some().then(|| slot.inbox());
+            let pool = Pool::new(
+                settings.blocking_threads,
+                &settings.name,
+                &settings.hook,
+                inbox,
+            );
+            let clock = jumps.as_ref().map(|jumps| jumps.clock().clone());
+            let driver = Driver::new(ring, slot.descriptor(), clock);
             Core {
                 id,
                 tasks,
@@ -83,7 +96,7 @@ impl Core {
                 scopes: TableCell::new(scopes),
                 waits: TableCell::new(Table::new()),
                 closers: RefCell::default(),
-                turn: Turn::new(settings.polls_per_turn, settings.time_per_turn),
+                turn: Turn::new(settings.polls_per_turn, settings.time_per_turn, jumps),
                 lifecycle: RuntimeLifecycle::new(settings.grace, settings.shutdown),
                 pool,
                 provided: ProvidedBuffers::new(receive_buffers),
@@ -114,6 +127,23 @@ impl Core {
         waker(self.wake_id(key))
     }
 
+    /// Returns the waker that a task or child is polled with, which has nothing to drop.
+    #[inline]
+    pub(super) fn polling_waker_of(&self, key: Key) -> Waker {
+        match self.virtual_clock() {
+            None => self.waker_of(key),
+            Some(_) => watched_waker(self.wake_id(key)),
+        }
+    }
+
+    /// Returns a waker to keep where another thread may use it.
+    pub(crate) fn waker_for_others(&self, waker: Waker) -> Waker {
+        match (self.virtual_clock(), wake_id_of(&waker)) {
+            (Some(_), Some(name)) => counted_waker(name),
+            _ => waker,
+        }
+    }
+
     /// Whether this process was forked from the one that built the runtime, and so must not touch the ring.
     #[inline]
     pub(crate) fn is_forked(&self) -> bool {
@@ -139,7 +169,13 @@ impl Core {
         self.driver.borrow().ring.coarse_now().as_ns()
     }
 
+    /// Returns the time by which deadlines go.
     pub(crate) fn now(&self) -> Instant {
+        self.driver.borrow().now()
+    }
+
+    /// Returns the time that passes, even if that of deadlines is virtual.
+    pub(crate) fn real_now(&self) -> Instant {
         self.driver.borrow().ring.now()
     }
 

@@ -2,7 +2,7 @@
 
 use super::core::Core;
 use crate::table::Key;
-use crate::tasks::{Inbox, LocalGuard, wake_id_of};
+use crate::tasks::{Inbox, LocalGuard, has_nothing_to_drop};
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::mem::{self, ManuallyDrop};
@@ -128,10 +128,9 @@ pub(crate) fn with_own<T>(runtime_id: u64, f: impl FnOnce(&Core) -> T) -> T {
 #[inline]
 pub(crate) fn drop_waker(waker: Option<Waker>) {
     if let Some(waker) = waker {
-        match wake_id_of(&waker) {
-            // Ours have nothing to drop.
-            Some(_) => mem::forget(waker),
-            None => drop_foreign(waker),
+        match has_nothing_to_drop(&waker) {
+            true => mem::forget(waker),
+            false => drop_foreign(waker),
         }
     }
 }

@@ -105,7 +105,7 @@ impl Runtime {
         let _entered = Entered::new(core);
         core.cancel_root();
         let deadline = core.now() + core.lifecycle.grace;
-        core.turn_until(deadline, || {
+        core.turn_until(deadline, Core::now, || {
             core.tasks.borrow().alive() == 0 || core.lifecycle.is_forced()
         });
     }
@@ -121,9 +121,9 @@ impl Drop for Runtime {
 }
 
 impl Core {
-    /// Runs turns until `done` returns true or the deadline passes; if not done, at least one turn, even past the
-    /// deadline.
-    fn turn_until(&self, deadline: Instant, done: impl Fn() -> bool) {
+    /// Runs turns until `done` returns true or the deadline passes by the clock `now`; if not done, at least one turn, even
+    /// past the deadline.
+    fn turn_until(&self, deadline: Instant, now: fn(&Core) -> Instant, done: impl Fn() -> bool) {
         let mut scratch = Scratch::default();
         let main_is_gone = &mut |_: &mut std::task::Context<'_>| false;
         while !done() && !self.driver.borrow().is_lost() {
@@ -133,7 +133,7 @@ impl Core {
                 break;
             }
             self.second_half(Some(deadline), &mut scratch);
-            if self.now() >= deadline {
+            if now(self) >= deadline {
                 break;
             }
         }
@@ -148,7 +148,8 @@ impl Core {
             return Vec::new();
         }
         let entered = Entered::new(shared);
-        let deadline = self.now() + timeout;
+        // The kernel and the threads of the pool take real time.
+        let deadline = self.real_now() + timeout;
         let mut faults = Vec::new();
         self.lifecycle.phase.set(Phase::Closing);
         self.pool.close();
@@ -169,8 +170,10 @@ impl Core {
         for waker in wakers {
             self.hook.guard("a waker", || drop(waker));
         }
-        self.turn_until(deadline, || self.driver.borrow().is_drained());
-        let left = deadline.saturating_duration_since(self.now());
+        self.turn_until(deadline, Core::real_now, || {
+            self.driver.borrow().is_drained()
+        });
+        let left = deadline.saturating_duration_since(self.real_now());
         let running = self.pool.wait(left);
         if running > 0 {
             faults.push(Fault::BlockingLeft { running });

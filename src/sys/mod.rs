@@ -21,8 +21,8 @@ pub use entry::{Completion, Entry, Fd, Opcode};
 pub(crate) use error::{counted, with_context};
 pub use os::Instant;
 pub(crate) use os::{
-    Caught, Descriptor, EventFd, ForkMark, c_path, interface_index, limit, machine_now, make_fifo,
-    no_thread, option, peer_cred, prefetch, set_option, with_path,
+    Caught, Descriptor, EventFd, ForkMark, VirtualClock, c_path, interface_index, limit,
+    machine_now, make_fifo, no_thread, option, peer_cred, prefetch, set_option, with_path,
 };
 pub(crate) use provided::{BufRing, BufSizes, ProvidedBuf};
 pub use ring::FeatureMask;

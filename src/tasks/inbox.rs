@@ -12,7 +12,7 @@ use super::wake_id::{RUNTIMES_MAX, WakeId};
 use crate::table::Key;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The most wake IDs in an inbox. A full inbox drops them all and has every task woken, which is never wrong (K3).
@@ -33,6 +33,8 @@ pub(crate) struct Inbox {
     owner: AtomicU64,
     pending: AtomicBool,
     asleep: AtomicBool,
+    /// The counted wakers of this runtime, and of those before it in this slot.
+    wakers: AtomicUsize,
     interrupt: OnceLock<Box<dyn Interrupt>>,
 }
 
@@ -81,6 +83,7 @@ impl Inbox {
             owner: AtomicU64::new(0),
             pending: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
+            wakers: AtomicUsize::new(0),
             interrupt: OnceLock::new(),
         }
     }
@@ -128,6 +131,27 @@ impl Inbox {
             posted.waits.push(wait);
             self.pending.store(true, Ordering::SeqCst);
         }
+        self.interrupt_sleeper();
+    }
+
+    /// Counts a waker with which other code may wake the runtime.
+    pub(super) fn count_waker(&self) {
+        self.wakers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Takes a waker out of the count that is gone, or was used.
+    pub(super) fn discount_waker(&self) {
+        self.wakers.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Returns the number of counted wakers.
+    pub(crate) fn wakers_out(&self) -> usize {
+        self.wakers.load(Ordering::Acquire)
+    }
+
+    /// Ends the wait of the runtime, without a message. Called from any thread.
+    pub(crate) fn nudge(&self) {
+        self.pending.store(true, Ordering::SeqCst);
         self.interrupt_sleeper();
     }
 
@@ -288,7 +312,6 @@ mod tests {
     use super::*;
     use crate::table::Key;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc;
     use std::thread;
 

@@ -41,4 +41,6 @@ pub(crate) use local::{LocalGuard, SharedTasks};
 pub(crate) use rows::{End, Finished, NewChild, Origin, ReadyTask, Tasks, Unclaimed};
 pub(crate) use state::Claim;
 pub(crate) use wake_id::WakeId;
-pub(crate) use waker::{copy_waker, wake_id_of, waker};
+pub(crate) use waker::{
+    copy_waker, counted_waker, has_nothing_to_drop, wake_id_of, waker, watched_waker,
+};

@@ -378,7 +378,8 @@ fn an_uncached_file_is_rarely_tried() {
                 next_turn().await;
                 let at = at();
                 let (n, buf) = file.read_at(vec![0; 512], at).await.unwrap();
-                assert!(n == 512 && buf == all[at as usize..at as usize + 512]);
+                // Short where a page has been reclaimed meanwhile.
+                assert!(n > 0 && buf == all[at as usize..at as usize + n]);
             }
         })
         .await;

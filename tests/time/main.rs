@@ -8,3 +8,4 @@
 
 mod timeouts;
 mod timers;
+mod virtual_clock;

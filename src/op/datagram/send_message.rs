@@ -126,6 +126,11 @@ impl<B: IoBuf> SendMessage<B> {
 unsafe impl<B: IoBuf> Operation for SendMessage<B> {
     operation!("sendmsg", lends lent -> BufResult<usize, B>);
 
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        true
+    }
+
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.shared().fd())
     }

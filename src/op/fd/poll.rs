@@ -32,6 +32,11 @@ unsafe impl Operation for PollAdd {
     operation!(simple "poll");
     const EINTR_HAD_NO_EFFECT: bool = true;
 
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        true
+    }
+
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(&self.fd)
     }

@@ -69,6 +69,10 @@ impl OpenAt {
 unsafe impl Operation for OpenAt {
     operation!("openat" -> io::Result<SharedFd>);
 
+    fn waits_for_peer(&self) -> bool {
+        self.waits
+    }
+
     /// If the kernel cannot create a thread, this open might queue behind another open that blocks in the only worker.
     /// So it fails.
     fn prepare(&mut self, _: &Waker) -> Readiness {

@@ -67,10 +67,11 @@ impl<O: Operation> Op<O> {
         {
             return state;
         }
-        if let Some(operation) = &mut self.operation {
-            watch_cursor(operation);
-        }
-        match submit_to::<O>(&core, entry, None) {
+        let Some(operation) = &mut self.operation else {
+            unreachable!("an operation that is still to start is there")
+        };
+        watch_cursor(operation);
+        match submit_to(&core, operation, entry, None) {
             Ok(slot) => OpState::in_flight(slot),
             Err((error, _)) => OpState::Rejected(error),
         }

@@ -11,7 +11,7 @@ pub(crate) use owned_op::{Collect, OwnedOp};
 
 use super::file::{mend_cursor, watch_cursor};
 use super::{Completion, Entry, Operation, Readiness, SharedFd};
-use crate::driver::{Payload, lifecycle::Polled};
+use crate::driver::{OperationKind, Payload, lifecycle::Polled};
 use crate::error::{Canceled, Elapsed};
 use crate::runtime::{self, Core, LeafState};
 use crate::sys::{Attempt, Instant};
@@ -406,25 +406,50 @@ fn try_submit<O: Operation>(
             return Err((None, waker));
         }
         watch_cursor(operation);
-        let submitted = submit_to::<O>(core, entry, waker);
+        let submitted = submit_to(core, operation, entry, waker);
         submitted.map_err(|(error, waker)| (Some(error), waker))
     })
+}
+
+/// The two kinds of an operation.
+trait Kinds: Operation {
+    const ENDS_BY_ITSELF: &'static OperationKind = &OperationKind {
+        name: Self::NAME,
+        is_cancelable: Self::CANCELABLE,
+        waits_for_peer: false,
+    };
+    const WAITS_FOR_PEER: &'static OperationKind = &OperationKind {
+        name: Self::NAME,
+        is_cancelable: Self::CANCELABLE,
+        waits_for_peer: true,
+    };
+}
+
+impl<O: Operation> Kinds for O {}
+
+#[inline]
+fn kind_of<O: Operation>(operation: &O) -> &'static OperationKind {
+    match operation.waits_for_peer() {
+        true => O::WAITS_FOR_PEER,
+        false => O::ENDS_BY_ITSELF,
+    }
 }
 
 #[inline]
 fn submit_to<O: Operation>(
     core: &Core,
+    operation: &O,
     entry: &Entry,
     waker: Option<Waker>,
 ) -> Result<Slot, (io::Error, Option<Waker>)> {
-    let key = core.submit(entry, O::NAME, O::CANCELABLE, waker)?;
+    let key = core.submit(entry, kind_of(operation), waker)?;
     Ok((core.runtime_id(), key))
 }
 
 /// Submits the entry of an owned operation to the current runtime.
-pub(super) fn start_owned<O: Collect>(entry: &Entry, max: u32) -> io::Result<Slot> {
+pub(super) fn start_owned<O: Collect>(operation: &O, entry: &Entry) -> io::Result<Slot> {
     runtime::with(|core| {
-        let key = core.submit_owned(entry, O::NAME, max)?;
+        let key = core.submit_owned(entry, kind_of(operation), operation.max())?;
         Ok((core.runtime_id(), key))
     })
 }

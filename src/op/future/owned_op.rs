@@ -61,15 +61,10 @@ impl<O: Collect> OwnedOp<O> {
     /// Starts the operation. The previous one must have ended.
     pub(crate) fn start(&mut self, mut operation: O) -> io::Result<()> {
         assert!(self.slot.is_none(), "an owned operation is started once");
-        let (entry, max) = (operation.entry(), operation.max());
-        self.keep(operation);
-        self.slot = Some(start_owned::<O>(&entry, max)?);
+        let entry = operation.entry();
+        let operation = self.operation.insert(operation);
+        self.slot = Some(start_owned(operation, &entry)?);
         Ok(())
-    }
-
-    /// Keeps an operation that is not started yet.
-    pub(crate) fn keep(&mut self, operation: O) {
-        self.operation = Some(operation);
     }
 
     /// Returns the operation if the kernel does not have it, to be restarted with the values it holds.

@@ -124,6 +124,11 @@ unsafe impl Operation for Accept {
     const NAME: &'static str = "accept";
     const EINTR_HAD_NO_EFFECT: bool = true;
 
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        true
+    }
+
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(&self.listener)
     }

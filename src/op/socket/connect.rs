@@ -27,6 +27,11 @@ impl Connect {
 unsafe impl Operation for Connect {
     operation!("connect" -> io::Result<SharedFd>);
 
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        true
+    }
+
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(&self.socket)
     }

@@ -75,6 +75,11 @@ unsafe impl<B: IoBufMut> Operation for RecvFds<B> {
     const NAME: &'static str = "recvmsg";
     const EINTR_HAD_NO_EFFECT: bool = true;
 
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        true
+    }
+
     fn shared_fd(&self) -> Option<&SharedFd> {
         self.recv.shared_fd()
     }

@@ -125,6 +125,11 @@ unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
     operation!(if L::IS_VECTORED { "recvmsg" } else { "recv" }, lends lent -> BufResult<usize, L::Bufs>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        true
+    }
+
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.stream().fd())
     }
@@ -178,7 +183,7 @@ unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
     /// reports only once why a connection was lost, even if to a peek.
     fn dispose(&mut self, completion: Completion) {
         mend_cursor(self, completion);
-        let stream = self.stream();
+        let stream = self.permit.shared();
         let received = completion.result();
         // SAFETY: the kernel, or `take_kept`, has written that many bytes, in order.
         let bytes = unsafe {
@@ -279,7 +284,7 @@ impl<B: IoBufMut> Drop for LoopPart<B> {
         if let Some(WithPermit(recv)) = self.0.at_rest() {
             // SAFETY: nothing is claimed to have been written.
             let earlier = unsafe { recv.lent.received(0) };
-            recv.stream().give_back(&earlier);
+            recv.permit.shared().give_back(&earlier);
         }
     }
 }

@@ -81,7 +81,8 @@ impl RecvHint {
             false => until_probe - 1,
         });
         // Also resets the start of an earlier probe, which may have been canceled.
-        self.probe_start.set(probes.then(Instant::now));
+        let now = || runtime::try_with(Core::real_now);
+        self.probe_start.set(probes.then(now).flatten());
         probes
     }
 
@@ -98,8 +99,10 @@ impl RecvHint {
     #[inline]
     pub(in crate::op) fn note(&self, completion: Completion) {
         self.is_drained.set(!completion.socket_has_more());
-        if let Some(probe_start) = self.probe_start.take() {
-            let is_late = !completion.came_at_once() && probe_start.elapsed() > PROMPT;
+        if let Some(probe_start) = self.probe_start.take()
+            && let Some(now) = runtime::try_with(Core::real_now)
+        {
+            let is_late = !completion.came_at_once() && now - probe_start > PROMPT;
             self.last_probe.set(Some(match self.last_probe.get() {
                 _ if completion.came_at_once() => ProbeResult::AtOnce,
                 // Other tasks may have been polled in between: the next probe decides.

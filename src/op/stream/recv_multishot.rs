@@ -69,6 +69,11 @@ unsafe impl Operation for RecvMultishot {
     operation!("recv_chunks" -> io::Result<Received>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        true
+    }
+
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.permit.shared().fd())
     }

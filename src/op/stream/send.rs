@@ -64,6 +64,11 @@ unsafe impl<L: Lend, H: Header> Operation for StreamSend<L, H> {
     operation!(if L::IS_VECTORED { "sendmsg" } else { "send" }, lends lent -> BufResult<usize, L::Bufs>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        true
+    }
+
     fn shared_fd(&self) -> Option<&SharedFd> {
         Some(self.stream().fd())
     }
@@ -186,6 +191,11 @@ impl<B: IoBuf> SendZeroCopy<B> {
 unsafe impl<B: IoBuf> Operation for SendZeroCopy<B> {
     type Output = BufResult<usize, B>;
     const NAME: &'static str = "send_zc";
+
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        true
+    }
 
     fn shared_fd(&self) -> Option<&SharedFd> {
         self.0.shared_fd()

@@ -94,6 +94,11 @@ unsafe impl Operation for Splice {
     operation!("splice" -> io::Result<usize>);
     const EINTR_HAD_NO_EFFECT: bool = true;
 
+    #[inline]
+    fn waits_for_peer(&self) -> bool {
+        true
+    }
+
     fn prepare(&mut self, waker: &Waker) -> Readiness {
         let permit = self.permit.as_mut();
         let not_yet = permit.and_then(|permit| permit.prepare(waker));

@@ -1,7 +1,7 @@
 //! Operations: submitting, polling and abandoning them for the running task.
 
 use crate::driver::lifecycle::{COLLECT_MAX, Polled};
-use crate::driver::{DroppedDuty, Payload, Request};
+use crate::driver::{DroppedDuty, OperationKind, Payload, Request};
 use crate::runtime::core::Core;
 use crate::runtime::scopes::NO_OWNER;
 use crate::sys::{Completion, Entry, Instant, Opcode};
@@ -15,11 +15,10 @@ impl Core {
     pub(crate) fn submit(
         &self,
         entry: &Entry,
-        kind: &'static str,
-        stoppable: bool,
+        kind: &'static OperationKind,
         waker: Option<Waker>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
-        self.push(entry, kind, stoppable, waker, None)
+        self.push(entry, kind, waker, None)
     }
 
     /// Queues an owned operation for submission. It belongs to no scope: it continues when the task that polls it is
@@ -27,10 +26,10 @@ impl Core {
     pub(crate) fn submit_owned(
         &self,
         entry: &Entry,
-        kind: &'static str,
+        kind: &'static OperationKind,
         collect_max: u32,
     ) -> io::Result<Key> {
-        let pushed = self.push(entry, kind, true, None, Some(collect_max));
+        let pushed = self.push(entry, kind, None, Some(collect_max));
         pushed.map_err(|(error, _)| error)
     }
 
@@ -38,12 +37,11 @@ impl Core {
     fn push(
         &self,
         entry: &Entry,
-        kind: &'static str,
-        stoppable: bool,
+        kind: &'static OperationKind,
         waker: Option<Waker>,
         owned: Option<u32>,
     ) -> Result<Key, (io::Error, Option<Waker>)> {
-        if let Err(error) = self.may_submit(stoppable) {
+        if let Err(error) = self.may_submit(kind.is_cancelable) {
             return Err((error, waker));
         }
         let (owner, collect_max) = match owned {
@@ -56,7 +54,6 @@ impl Core {
         }
         let request = Request {
             kind,
-            stoppable,
             task: self.id_of_running().bits(),
             owner,
             since_ns: self.turn.coarse_ns(&driver),

@@ -104,6 +104,11 @@ impl Job {
         self.abandonable
     }
 
+    /// Whether nothing awaits it, and nothing waits for it.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandonable && lock(&self.state).detached
+    }
+
     fn wake(&self, waker: Option<Waker>) {
         if let Some(waker) = waker {
             self.hook.guard("a waker", || waker.wake());

@@ -16,6 +16,7 @@ use self::blocking::Job;
 use super::fault::Hook;
 use crate::error::JoinError;
 use crate::sys::no_thread;
+use crate::tasks::Inbox;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -43,6 +44,8 @@ struct PoolShared {
     threads_max: usize,
     thread_name: String,
     hook: Hook,
+    /// The inbox of a runtime whose time stands still while closures run.
+    inbox: Option<&'static Inbox>,
 }
 
 #[derive(Default)]
@@ -62,10 +65,21 @@ impl JobQueue {
         let awaited = self.running.iter().filter(|job| !job.is_abandonable());
         awaited.count() + self.leaving
     }
+
+    /// Whether virtual time stands still: some closure has not ended, and was not abandoned.
+    fn holds_time(&self) -> bool {
+        let mut running = self.running.iter();
+        !self.jobs.is_empty() || self.leaving > 0 || running.any(|job| !job.is_abandoned())
+    }
 }
 
 impl Pool {
-    pub(super) fn new(threads_max: usize, runtime: &str, hook: &Hook) -> Pool {
+    pub(super) fn new(
+        threads_max: usize,
+        runtime: &str,
+        hook: &Hook,
+        inbox: Option<&'static Inbox>,
+    ) -> Pool {
         Pool(Arc::new(PoolShared {
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -73,6 +87,7 @@ impl Pool {
             threads_max,
             thread_name: format!("{runtime}-blocking"),
             hook: hook.clone(),
+            inbox,
         }))
     }
 
@@ -145,6 +160,12 @@ impl Pool {
         let mut queue = lock(&self.0.queue);
         // The handle still holds the job, so nothing is dropped here.
         queue.jobs.retain(|other| !Arc::ptr_eq(other, job));
+        self.0.release_time(&queue);
+    }
+
+    /// Whether virtual time stands still for the pool. If so, the runtime is interrupted when that ends.
+    pub(super) fn holds_time(&self) -> bool {
+        lock(&self.0.queue).holds_time()
     }
 
     /// Returns the numbers of threads, of running closures, and of waiting closures.
@@ -155,6 +176,15 @@ impl Pool {
 }
 
 impl PoolShared {
+    /// Interrupts the runtime if its time stood still for the pool and no longer does.
+    fn release_time(&self, queue: &JobQueue) {
+        if let Some(inbox) = self.inbox
+            && !queue.holds_time()
+        {
+            inbox.nudge();
+        }
+    }
+
     fn serve(&self) {
         let mut queue = lock(&self.queue);
         loop {
@@ -170,6 +200,7 @@ impl PoolShared {
                 self.hook.guard("a closure's remains", || drop(job));
                 queue = lock(&self.queue);
                 queue.leaving -= leaves;
+                self.release_time(&queue);
                 if queue.awaited() == 0 {
                     self.quiet.notify_all();
                 }

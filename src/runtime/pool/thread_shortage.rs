@@ -43,14 +43,14 @@ impl Core {
     #[cold]
     pub(crate) fn lacks_threads(&self) -> bool {
         let until = self.thread_shortage.until.get();
-        until.is_some_and(|until| self.now() < until) || self.lacks_threads_now()
+        until.is_some_and(|until| self.real_now() < until) || self.lacks_threads_now()
     }
 
     /// As [`lacks_threads`](Core::lacks_threads), but always tries: the caller is about to fail an operation for it.
     #[cold]
     pub(crate) fn lacks_threads_now(&self) -> bool {
         let tried = self.driver.borrow().ring.try_thread();
-        let until = tried.is_err().then(|| self.now() + BELIEVED);
+        let until = tried.is_err().then(|| self.real_now() + BELIEVED);
         let was_short = self.thread_shortage.until.replace(until).is_some();
         let Err(error) = tried else {
             return false;

@@ -120,7 +120,7 @@ impl Core {
         if ready.state.has_scope() {
             self.look_again();
         }
-        ManuallyDrop::new(self.waker_of(ready.key))
+        ManuallyDrop::new(self.polling_waker_of(ready.key))
     }
 
     /// Parks the task or child that was polled and is pending.

@@ -182,7 +182,8 @@ impl Core {
         if let Some(state) = place.as_ref().and_then(state_of) {
             return AbortHandle(state.clone());
         }
-        let state = AbortState::new(0, self.waker_of(key));
+        let waker = self.waker_for_others(self.waker_of(key));
+        let state = AbortState::new(0, waker);
         let ending = Ending(state.clone());
         if let Some(task) = place.take() {
             *place = Some(Box::pin(Abortable { task, ending }));

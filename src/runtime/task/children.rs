@@ -36,7 +36,7 @@ impl Core {
     ) -> T {
         self.context.fill_coop_budget();
         // A waker of ours has nothing to drop.
-        let waker = ManuallyDrop::new(self.waker_of(name));
+        let waker = ManuallyDrop::new(self.polling_waker_of(name));
         let polled = poll(&mut Context::from_waker(&waker));
         if self.tasks.borrow().is_woken(name) {
             self.count_yield();

@@ -130,7 +130,7 @@ impl Core {
         let budget = &self.turn.budget;
         budget.polls.get() < budget.polls_max
             && !budget.is_over.get()
-            && budget.look_at_clock(self.now())
+            && budget.look_at_clock(self.real_now())
     }
 
     /// Counts a yield: a task that was woken during its own poll goes behind the others. Ends the turn if its time is

@@ -10,7 +10,10 @@
 
 mod budget;
 mod interrupt;
+mod jump;
 mod tidy;
+
+pub(super) use self::jump::Jumps;
 
 use self::budget::TurnBudget;
 use self::tidy::TidyTimes;
@@ -54,6 +57,8 @@ pub(crate) struct Turn {
     pub(super) number: Cell<u64>,
     pub(crate) budget: TurnBudget,
     tidy: TidyTimes,
+    /// If time is virtual.
+    jumps: Option<Box<Jumps>>,
     /// The coarse time of this turn; zero until it is first read.
     coarse_ns: Cell<u64>,
     /// When timers last fired.
@@ -66,11 +71,13 @@ pub(crate) struct Turn {
     is_disposing: Cell<bool>,
     /// Foreign wakers to wake once no call of the current runtime is on the stack.
     unwoken: RefCell<Vec<Waker>>,
+    has_unwoken: Cell<bool>,
 }
 
 impl Turn {
-    pub(super) fn new(polls_max: u32, time_max: Duration) -> Turn {
+    pub(super) fn new(polls_max: u32, time_max: Duration, jumps: Option<Jumps>) -> Turn {
         Turn {
+            jumps: jumps.map(Box::new),
             budget: TurnBudget::new(polls_max, time_max),
             // With this seed the 66th draw is the first to be true.
             draw: Cell::new(5),
@@ -153,7 +160,8 @@ impl Core {
         );
     }
 
-    /// Runs steps 2 to 4, which wait at most until `limit`.
+    /// Runs steps 2 to 4, which wait at most until `limit`: a deadline while the runtime is open, and a real time while it
+    /// is closing.
     pub(super) fn second_half(&self, limit: Option<Instant>, scratch: &mut Scratch) {
         // A task may have forked: only the parent may submit what is queued.
         self.assert_not_forked();
@@ -277,7 +285,7 @@ impl Core {
             let Some(due) = timers.next_deadline() else {
                 return;
             };
-            if self.driver.borrow().ring.is_before(Instant::from_ns(due)) {
+            if self.driver.borrow().is_before(Instant::from_ns(due)) {
                 return;
             }
             let now_ns = self.now().as_ns();
@@ -442,6 +450,9 @@ impl Core {
         if self.tasks.borrow().has_ready() || self.tidy_before_wait() {
             return EnterWait::No;
         }
+        if let Some(jumps) = &self.turn.jumps {
+            return self.wait_or_jump(jumps, limit);
+        }
         let timer = self.next_timer();
         let again = self.driver.borrow().next_deadline();
         let earliest = [timer, again, limit].into_iter().flatten().min();
@@ -499,21 +510,32 @@ impl Core {
     #[inline]
     pub(crate) fn wake_foreign(&self, wakers: impl IntoIterator<Item = Waker>) {
         for waker in wakers {
-            match is_in_use() {
-                true => self.turn.unwoken.borrow_mut().push(waker),
-                false => _ = self.hook.guard("a waker", || waker.wake()),
-            }
+            self.wake_or_keep(waker);
+        }
+    }
+
+    #[cold]
+    fn wake_or_keep(&self, waker: Waker) {
+        if is_in_use() {
+            self.turn.unwoken.borrow_mut().push(waker);
+            self.turn.has_unwoken.set(true);
+        } else {
+            self.hook.guard("a waker", || waker.wake());
         }
     }
 
     /// Wakes the foreign wakers that were kept.
     #[inline]
     pub(super) fn wake_kept(&self) {
-        let any = !self.turn.unwoken.borrow().is_empty();
-        if any {
-            let kept = self.turn.unwoken.take();
-            self.wake_foreign(kept);
+        if self.turn.has_unwoken.replace(false) {
+            self.wake_unwoken();
         }
+    }
+
+    #[cold]
+    fn wake_unwoken(&self) {
+        let kept = self.turn.unwoken.take();
+        self.wake_foreign(kept);
     }
 
     fn dispose_late(&self, reaped: &mut Reaped) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A point in time of the monotonic clock, in nanoseconds since an arbitrary point in the past.
@@ -116,6 +118,25 @@ impl Sub for Instant {
 impl fmt::Debug for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Instant({:?})", Duration::from_nanos(self.ns))
+    }
+}
+
+/// A clock that stands still until the runtime moves it. Its copies are one clock, for handles on other threads.
+#[derive(Clone, Debug)]
+pub(crate) struct VirtualClock(Arc<AtomicU64>);
+
+impl VirtualClock {
+    pub(crate) fn new(now: Instant) -> VirtualClock {
+        VirtualClock(Arc::new(AtomicU64::new(now.ns)))
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        Instant::from_ns(self.0.load(Ordering::Acquire))
+    }
+
+    /// Moves the clock forward.
+    pub(crate) fn move_to(&self, now: Instant) {
+        self.0.fetch_max(now.ns, Ordering::Release);
     }
 }
 

@@ -13,7 +13,7 @@ mod signal;
 mod sockopt;
 
 pub use clock::Instant;
-pub(crate) use clock::{coarse_ns, machine_now};
+pub(crate) use clock::{VirtualClock, coarse_ns, machine_now};
 pub(crate) use eventfd::EventFd;
 pub(crate) use fd::Descriptor;
 pub(super) use fd::poll_now;

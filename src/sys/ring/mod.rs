@@ -12,7 +12,7 @@
 //! | `has_work` | whether `enter` would deliver completions without waiting |
 //! | `wants_turn` | whether it learns of completions only by being entered |
 //! | `queued` | how many entries have not been submitted yet |
-//! | `now`, `coarse_now` | the time by which deadlines are measured, and the time of the last tick |
+//! | `now`, `coarse_now` | the time by which waits are measured, and the time of the last tick |
 //! | `is_before` | whether a time is known not to have come, without reading a clock |
 //! | `provide`, `withdraw` | gives a group of buffers to receives, and takes it back |
 //! | `add_workers` | adds or removes threads for blocking requests, if the ring has such threads |
@@ -113,6 +113,7 @@ pub(crate) trait Port {
     /// Whether it is known, without reading the clock, that this time has not come.
     fn is_before(&self, moment: Instant) -> bool;
 
+    /// Returns the time by which `enter` waits.
     fn now(&self) -> Instant;
 
     /// Returns the time of the last tick of the clock behind `now`: some milliseconds behind it, and cheap.
