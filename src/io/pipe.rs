@@ -478,7 +478,8 @@ impl PipeWriter {
 
     /// Writes as much of the buffer as the pipe has room for, and returns the number of bytes and the buffer:
     /// `write(2)`. A write of up to 4096 bytes (`PIPE_BUF`) is atomic: all of its bytes are written, and no other
-    /// writer's bytes come between them.
+    /// writer's bytes come between them. Linux 6.1 waits until all bytes of a longer write are written, too; 6.12 does
+    /// not.
     ///
     /// ```
     /// # fn main() -> std::io::Result<()> {

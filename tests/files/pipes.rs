@@ -386,7 +386,8 @@ fn the_capacity_is_the_one_the_kernel_chose() {
         assert_eq!(reader.capacity()?, writer.capacity()?);
         assert_eq!(writer.set_capacity(5000)?, 8192);
         assert_eq!(reader.capacity()?, 8192);
-        let (n, _) = writer.write(content(LARGE)).await?;
+        // No more than there is room for: Linux 6.1 waits for a reader if it is more.
+        let (n, _) = writer.write(content(8192)).await?;
         assert_eq!(n, 8192);
         let error = reader.set_capacity(4096).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ResourceBusy);

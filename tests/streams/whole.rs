@@ -150,6 +150,17 @@ async fn to_the_end<S: Socket>(ends: Ends) {
     assert_numbered(&rest, 5000);
 }
 
+/// Skips a test of zero-copy sends where io_uring has none (before 6.0).
+async fn lacks_zero_copy() -> bool {
+    let (left, _right) = streams::<TcpStream>(tcp);
+    let sent = left.write_zero_copy("text").await;
+    if let Err(error) = &sent {
+        assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
+        common::skip!("{error}");
+    }
+    sent.is_err()
+}
+
 /// A zero-copy write completes only when the kernel no longer uses the buffer.
 #[test]
 fn a_zero_copy_write_arrives_and_returns_the_buffer() {
@@ -158,6 +169,9 @@ fn a_zero_copy_write_arrives_and_returns_the_buffer() {
     }
     block_on(async {
         const LEN: usize = 1 << 20;
+        if lacks_zero_copy().await {
+            return;
+        }
         let (left, right) = streams::<TcpStream>(tcp);
         let text = bytes(0, LEN);
         let writing = spawn(async move {
@@ -183,6 +197,7 @@ fn a_zero_copy_write_arrives_and_returns_the_buffer() {
         let mut at = 0;
         while at < LEN {
             let (n, buf) = right.read(vec![0; 30_000]).await.unwrap();
+            assert!(n > 0, "the writer has failed");
             assert_numbered(&buf, at);
             at += n;
             yield_now().await;
@@ -239,6 +254,9 @@ fn a_zero_copy_write_stays_within_the_limit_of_locked_memory() {
     limit_locked(1 << 20);
     let builder = Runtime::builder().entries(8).completion_entries(16);
     builder.build().unwrap().block_on(async {
+        if lacks_zero_copy().await {
+            return;
+        }
         let (left, right) = streams::<TcpStream>(tcp);
         let all = bytes(0, LEN);
         let reading = spawn(async move {

@@ -237,22 +237,24 @@ mod tests {
             }
             return;
         }
-        let user = 1_000_000 + std::process::id();
-        // SAFETY: no address is passed.
-        let is_user = unsafe { libc::geteuid() == 0 && libc::setuid(user) == 0 };
         let tiny = Sizes {
             submission: 1,
             completion: 2,
         };
+        let is_known = |flags: &u32| request(tiny, *flags).is_ok();
+        let known: Vec<u32> = LADDER[..2].iter().copied().filter(is_known).collect();
+        let user = 1_000_000 + std::process::id();
+        // SAFETY: no address is passed.
+        let is_user = unsafe { libc::geteuid() == 0 && libc::setuid(user) == 0 };
         let none = || Patience {
             until: Some(machine_now()),
             ..Patience::new()
         };
-        if !is_user || fits(tiny, LADDER[0], 0, none()) {
+        if !is_user || known.is_empty() || known.iter().any(|flags| fits(tiny, *flags, 0, none())) {
             println!("{SKIPPED}");
             return;
         }
-        for flags in [LADDER[0], LADDER[1]] {
+        for flags in known {
             for (submission, completion) in [(256, 4096), (128, 2048), (5, 9), (1000, 1000)] {
                 let sizes = Sizes {
                     submission,
