@@ -92,7 +92,7 @@ pub unsafe trait LendMut: Lend {
     /// # Safety
     ///
     /// As for [`set_filled`](LendMut::set_filled).
-    unsafe fn received(&self, n: usize) -> Cow<'_, [u8]>;
+    unsafe fn received(&mut self, n: usize) -> Cow<'_, [u8]>;
 
     /// Returns the lent memory, piece by piece.
     ///
@@ -206,10 +206,12 @@ unsafe impl<B: IoBufMut> LendMut for Part<B> {
         unsafe { self.buf.set_io_len(self.part.start + n) };
     }
 
-    unsafe fn received(&self, n: usize) -> Cow<'_, [u8]> {
+    unsafe fn received(&mut self, n: usize) -> Cow<'_, [u8]> {
+        // A pointer from `io_ptr` may be used for the length only.
+        let start = self.buf.io_mut_ptr();
         // SAFETY: what is before the part is initialized, and by the caller's promise `n` bytes from its start are; no
         // more is written while `self` is borrowed (L3 to L5).
-        unsafe { slice::from_raw_parts(self.buf.io_ptr(), self.part.start + n) }.into()
+        unsafe { slice::from_raw_parts(start, self.part.start + n) }.into()
     }
 
     unsafe fn rooms(&mut self) -> impl Iterator<Item = &mut [MaybeUninit<u8>]> {
@@ -302,26 +304,104 @@ unsafe impl<B: IoBufsMut> LendMut for Vectored<B> {
         unsafe { self.bufs.set_lens(n) };
     }
 
-    unsafe fn received(&self, n: usize) -> Cow<'_, [u8]> {
+    unsafe fn received(&mut self, n: usize) -> Cow<'_, [u8]> {
         let mut bytes = Vec::with_capacity(n);
-        for vector in &self.array {
-            let len = vector.iov_len.min(n - bytes.len());
+        let mut lens = self.array.iter().map(|vector| vector.iov_len);
+        // The addresses in the array are for the kernel: a box may have moved since they were taken.
+        self.bufs.for_each_buf_mut(&mut |buf| {
+            let len = lens.next().unwrap_or(0).min(n - bytes.len());
             // SAFETY: the caller promises that `n` bytes were written, in order, so these were.
-            bytes.extend_from_slice(unsafe { slice::from_raw_parts(vector.iov_base.cast(), len) });
-        }
+            bytes.extend_from_slice(unsafe { slice::from_raw_parts(buf.io_mut_ptr(), len) });
+        });
         bytes.into()
     }
 
     unsafe fn rooms(&mut self) -> impl Iterator<Item = &mut [MaybeUninit<u8>]> {
-        self.array.iter().map(|vector| {
-            // SAFETY: the vector is of a buffer's capacity, which is writable and this value's alone (L4, L5).
-            unsafe { slice::from_raw_parts_mut(vector.iov_base.cast(), vector.iov_len) }
-        })
+        let mut rooms = Vec::new();
+        // As for `received`. Those past the end of the array are not lent.
+        self.bufs.for_each_buf_mut(&mut |buf| {
+            let (start, room) = (buf.io_mut_ptr().cast(), buf.io_capacity());
+            // SAFETY: the capacity is writable and this value's alone (L4, L5), which is borrowed for as long.
+            rooms.push(unsafe { slice::from_raw_parts_mut(start, room) });
+        });
+        rooms.truncate(self.array.len());
+        rooms.into_iter()
     }
 }
 
 impl<B> fmt::Debug for Vectored<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Vectored").field(&self.bytes).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+
+    /// Fills as much of what is lent as there is in `source`, as a stream fills it with what it has kept.
+    fn fill(lent: &mut impl LendMut, source: &[u8]) {
+        let mut rest = source;
+        // SAFETY: there is no kernel, and bytes are written.
+        for room in unsafe { lent.rooms() } {
+            let (head, tail) = rest.split_at(rest.len().min(room.len()));
+            for (place, byte) in room.iter_mut().zip(head) {
+                place.write(*byte);
+            }
+            rest = tail;
+        }
+        assert!(rest.is_empty());
+        // SAFETY: as many bytes were written above, in order.
+        unsafe {
+            assert_eq!(*lent.received(source.len()), *source);
+            lent.set_filled(source.len());
+        }
+    }
+
+    fn move_about<L>(lent: L) -> L {
+        *Box::new(lent)
+    }
+
+    #[test]
+    fn what_is_lent_is_filled_wherever_the_value_has_moved() {
+        let source = *b"abcdefgh";
+        for n in 0..=source.len() {
+            let source = &source[..n];
+            let bufs = (
+                Vec::with_capacity(2),
+                vec![0; 3].into_boxed_slice(),
+                BytesMut::with_capacity(3),
+            );
+            let mut lent = move_about(Vectored::room(bufs));
+            assert_eq!((lent.entry_len(), lent.bytes()), (3, 8));
+            fill(&mut lent, source);
+            let (a, b, c) = move_about(lent).into_bufs();
+            let (head, tail) = source.split_at(n.min(2));
+            assert_eq!(a, head);
+            let (head, tail) = tail.split_at(tail.len().min(3));
+            assert_eq!(b[..head.len()], *head);
+            assert_eq!(c, tail);
+
+            let mut lent = move_about(Part::room(vec![0; 8].into_boxed_slice()));
+            fill(&mut lent, source);
+            assert_eq!(move_about(lent).into_bufs()[..n], *source);
+        }
+    }
+
+    #[test]
+    fn what_precedes_a_part_is_received_before() {
+        let mut buf = Vec::with_capacity(8);
+        buf.extend_from_slice(b"abc");
+        let mut part = move_about(Part::of_room(buf, 3..6));
+        // SAFETY: there is no kernel, and a byte is written, as the length then says.
+        unsafe {
+            part.rooms().for_each(|room| {
+                room[0].write(b'd');
+            });
+            assert_eq!(*part.received(1), *b"abcd");
+            part.set_filled(1);
+        }
+        assert_eq!(part.into_bufs(), b"abcd");
     }
 }

@@ -79,9 +79,9 @@ impl Remote {
         }
     }
 
-    /// Records that the scope itself was canceled, on its own thread.
-    pub(super) fn cancel_by_scope(&self) {
-        self.mark_canceled(None);
+    /// Records that the scope itself was canceled, on its own thread. Returns false if a handle was faster.
+    pub(super) fn cancel_by_scope(&self) -> bool {
+        self.mark_canceled(None)
     }
 
     /// Returns true if it was not canceled before. Only the first reason is kept.

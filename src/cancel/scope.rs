@@ -74,14 +74,14 @@ const DEADLINE: &str = "deadline";
 
 impl ScopeState {
     fn cancel(&self, reason: Option<String>) {
-        if self.was_canceled() {
+        if self.canceled.replace(true) {
             return;
         }
-        self.canceled.set(true);
-        if let Some(remote) = self.remote.get() {
-            remote.cancel_by_scope();
+        // If a handle was faster, the reason is the handle's. But its cancel takes effect later than this one.
+        let remote = self.remote.get();
+        if remote.is_none_or(|remote| remote.cancel_by_scope()) {
+            self.reason.replace(reason);
         }
-        self.reason.replace(reason);
         self.cancel_row();
     }
 

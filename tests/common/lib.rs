@@ -110,6 +110,15 @@ pub fn block_on<T>(main: impl Future<Output = T>) -> T {
     runtime.block_on(main)
 }
 
+/// Runs a future on a new runtime whose time is virtual, so that no sleep takes any and none ends early or late.
+pub fn on_virtual_time<T>(main: impl Future<Output = T>) -> T {
+    let mut runtime = Runtime::builder()
+        .virtual_time()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(main)
+}
+
 /// Runs a test on a new runtime, which must release everything that the test took. The test runs in its own process.
 pub fn returning_to_baseline(test: impl AsyncFnOnce() -> std::io::Result<()>) {
     if ran_in_own_process() {

@@ -190,12 +190,12 @@ fn a_group_dropped_at_any_poll_is_gone_after_the_next_turns() {
             let polls = dropped_everywhere(&name, &[Moment::AtOnce, Moment::Woken], make).await;
             assert!(polls > 4, "{name}: {polls}");
             assert_eq!(census.alive(), 0, "{name}");
-            // A panic that was not propagated is reported. So is a read that the kernel has not stopped within a second,
-            // which depends on what else the machine does.
+            // A panic that was not propagated is reported, if the group had more to wait for than its next poll. So is a
+            // read that the kernel has not stopped within a second. Both depend on what else the machine does.
             let mut said = faults.take();
             said.retain(|fault| !fault.contains("a second after its cancel"));
             let panics = matches!(ending, Ending::ChildPanics | Ending::BodyPanics);
-            assert_eq!(!said.is_empty(), panics, "{name}: {said:?}");
+            assert!(panics || said.is_empty(), "{name}: {said:?}");
         }
     });
 }

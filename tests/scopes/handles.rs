@@ -226,3 +226,21 @@ fn a_foreign_waker_may_cancel_the_scope_that_keeps_it() {
         }
     });
 }
+
+/// A cancel by a handle takes effect at the next poll of the scope's future; one by the scope, in this poll.
+#[test]
+fn a_scope_that_a_handle_has_canceled_can_be_canceled_at_once() {
+    block_on(async {
+        let scope = Scope::new();
+        let handle = scope.handle();
+        let run = scope.run_any(async {
+            handle.cancel_with("by the handle");
+            scope.cancel_with("by the scope");
+            let rejected = gimmal::op::nop().submit();
+            assert_eq!(Handle::current().stats().operations, 0);
+            assert!(gimmal::is_canceled(&rejected.await.unwrap_err()));
+        });
+        run.await.unwrap();
+        assert_eq!(scope.reason().as_deref(), Some("by the handle"));
+    });
+}

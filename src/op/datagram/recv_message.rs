@@ -83,11 +83,11 @@ impl<B: IoBufMut, T> RecvMessage<B, T> {
     /// # Safety
     ///
     /// The kernel has received a datagram of that length, and nothing else takes the descriptors that came with it.
-    unsafe fn datagram(&self, header: &MessageHeader, full_len: usize) -> Datagram {
-        let len = full_len.min(self.lent.bytes());
+    unsafe fn datagram(lent: &mut Part<B>, header: &MessageHeader, full_len: usize) -> Datagram {
+        let len = full_len.min(lent.bytes());
         Datagram {
             // SAFETY: the kernel has written this many bytes from the start of the buffer.
-            bytes: unsafe { self.lent.received(len) }.into_owned(),
+            bytes: unsafe { lent.received(len) }.into_owned(),
             full_len,
             address: header.address(),
             control: header.control().to_vec(),
@@ -227,8 +227,10 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             completion.result(),
         ) {
             (Some(kept), ..) => kept,
-            // SAFETY: the completion is that of a receive, and it is disposed of once.
-            (None, Some(header), Ok(n)) => Ok(unsafe { self.datagram(header, n as usize) }),
+            (None, Some(header), Ok(n)) => {
+                // SAFETY: the completion is that of a receive, and it is disposed of once.
+                Ok(unsafe { Self::datagram(&mut self.lent, header, n as usize) })
+            }
             (None, _, Err(error)) if !completion.was_interrupted() => {
                 Err(self.permit.shared().recv_failed(error))
             }

@@ -183,7 +183,7 @@ unsafe impl<L: LendMut, H: Header> Operation for StreamRecv<L, H> {
     /// reports only once why a connection was lost, even if to a peek.
     fn dispose(&mut self, completion: Completion) {
         mend_cursor(self, completion);
-        let stream = self.stream();
+        let stream = self.permit.shared();
         let received = completion.result();
         // SAFETY: the kernel, or `take_kept`, has written that many bytes, in order.
         let bytes = unsafe {
@@ -284,7 +284,7 @@ impl<B: IoBufMut> Drop for LoopPart<B> {
         if let Some(WithPermit(recv)) = self.0.at_rest() {
             // SAFETY: nothing is claimed to have been written.
             let earlier = unsafe { recv.lent.received(0) };
-            recv.stream().give_back(&earlier);
+            recv.permit.shared().give_back(&earlier);
         }
     }
 }
