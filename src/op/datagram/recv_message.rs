@@ -227,8 +227,8 @@ unsafe impl<B: IoBufMut, T: FromMessage> Operation for RecvMessage<B, T> {
             completion.result(),
         ) {
             (Some(kept), ..) => kept,
-            // SAFETY: the completion is that of a receive, and it is disposed of once.
             (None, Some(header), Ok(n)) => {
+                // SAFETY: the completion is that of a receive, and it is disposed of once.
                 Ok(unsafe { Self::datagram(&mut self.lent, header, n as usize) })
             }
             (None, _, Err(error)) if !completion.was_interrupted() => {
