@@ -112,6 +112,7 @@ pub mod signal;
 mod sys;
 mod table;
 mod tasks;
+mod threading;
 pub mod time;
 mod timer;
 mod wait_queue;

@@ -37,6 +37,7 @@ mod cancelable;
 mod checkpoint;
 mod deadline;
 mod opaque_debug;
+mod remote;
 mod scope;
 mod scoped_poll;
 mod shield;

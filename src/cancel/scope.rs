@@ -1,19 +1,18 @@
 //! Scopes that users open.
 
+use super::remote::Remote;
 use super::{Due, ScopedPoll, opaque_debug};
 use crate::error::Canceled;
-use crate::runtime::{self, Core, Mirror};
-use crate::scope::{CANCELED, NEVER, ScopeKind};
-use crate::sys::{Instant, VirtualClock};
+use crate::runtime::{self, Core};
+use crate::scope::ScopeKind;
+use crate::sys::Instant;
 use crate::table::Key;
-use crate::tasks::copy_waker;
 use pin_project_lite::pin_project;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// A scope that can be canceled from inside or outside: Trio's `CancelScope`.
@@ -73,65 +72,6 @@ struct ScopeState {
 /// The reason of a scope that was canceled by its deadline.
 const DEADLINE: &str = "deadline";
 
-/// The part of a scope that other threads see.
-#[derive(Debug)]
-struct Remote {
-    /// Whether a call canceled it.
-    canceled: AtomicBool,
-    /// The time, in nanoseconds, at which it is canceled, by its own deadline or from outside.
-    outlook: Mirror,
-    /// The clock of its runtime, if that is virtual.
-    clock: OnceLock<VirtualClock>,
-    inner: Mutex<RemoteInner>,
-}
-
-#[derive(Debug, Default)]
-struct RemoteInner {
-    reason: Option<String>,
-    waker: Option<Waker>,
-}
-
-impl Remote {
-    fn lock(&self) -> MutexGuard<'_, RemoteInner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Publishes the deadline before the scope's future runs.
-    fn foresee(&self, deadline: Option<Instant>) {
-        let outlook = deadline.map_or(NEVER, Instant::as_ns);
-        self.outlook.store(outlook, Ordering::Release);
-    }
-
-    /// Has deadlines go by the clock of this runtime.
-    fn go_by(&self, core: &Core) {
-        if let Some(clock) = core.virtual_clock() {
-            self.clock.get_or_init(|| clock.clone());
-        }
-    }
-
-    fn now(&self) -> Instant {
-        self.clock
-            .get()
-            .map_or_else(Instant::now, VirtualClock::now)
-    }
-
-    /// Publishes the final state when the scope is left.
-    fn settle(&self, canceled: bool) {
-        let outlook = if canceled { CANCELED } else { NEVER };
-        self.outlook.store(outlook, Ordering::Release);
-    }
-
-    /// Returns true if it was not canceled before.
-    fn cancel(&self, reason: Option<String>) -> bool {
-        let mut inner = self.lock();
-        let first = !self.canceled.swap(true, Ordering::AcqRel);
-        if first {
-            inner.reason = reason;
-        }
-        first
-    }
-}
-
 impl ScopeState {
     fn cancel(&self, reason: Option<String>) {
         if self.canceled.replace(true) {
@@ -139,7 +79,7 @@ impl ScopeState {
         }
         // If a handle was faster, the reason is the handle's. But its cancel takes effect later than this one.
         let remote = self.remote.get();
-        if remote.is_none_or(|remote| remote.cancel(None)) {
+        if remote.is_none_or(|remote| remote.cancel_by_scope()) {
             self.reason.replace(reason);
         }
         self.cancel_row();
@@ -160,7 +100,7 @@ impl ScopeState {
     fn show(&self, remote: &Remote) {
         self.with_row(|core, key| {
             remote.go_by(core);
-            core.mirror_scope(key, remote.outlook.clone());
+            core.mirror_scope(key, remote.outlook());
         });
     }
 
@@ -184,7 +124,7 @@ impl ScopeState {
     #[inline]
     fn was_canceled_elsewhere(&self) -> bool {
         let remote = self.remote.get();
-        remote.is_some_and(|remote| remote.canceled.load(Ordering::Acquire))
+        remote.is_some_and(|remote| remote.was_canceled())
     }
 }
 
@@ -340,7 +280,7 @@ impl Scope {
     pub fn reason(&self) -> Option<String> {
         self.shared.look_at_clock();
         let reason = self.shared.reason.borrow().clone();
-        reason.or_else(|| self.shared.remote.get()?.lock().reason.clone())
+        reason.or_else(|| self.shared.remote.get()?.reason())
     }
 
     /// Returns the deadline. `None` if there is none, or it has passed.
@@ -376,15 +316,7 @@ impl Scope {
             // The future may be running: the handle wakes it through the scope's waker.
             let waker = |core: &Core, key| Some(core.waker_for_others(core.waker_of_scope(key)?));
             let waker = shared.with_row(waker).flatten();
-            let remote = Remote {
-                canceled: AtomicBool::new(shared.canceled.get()),
-                outlook: Mirror::default(),
-                clock: OnceLock::new(),
-                inner: Mutex::new(RemoteInner {
-                    reason: None,
-                    waker,
-                }),
-            };
+            let remote = Remote::new(shared.canceled.get(), waker);
             runtime::try_with(|core| remote.go_by(core));
             match shared.left.get() {
                 Some(canceled) => remote.settle(canceled),
@@ -438,21 +370,12 @@ pub struct ScopeHandle {
 impl ScopeHandle {
     /// Cancels the scope, as [`Scope::cancel`] does.
     pub fn cancel(&self) {
-        self.cancel_now(None);
+        self.remote.cancel(None);
     }
 
     /// Cancels the scope with a reason, as [`Scope::cancel_with`] does.
     pub fn cancel_with(&self, reason: impl Into<String>) {
-        self.cancel_now(Some(reason.into()));
-    }
-
-    fn cancel_now(&self, reason: Option<String>) {
-        if self.remote.cancel(reason) {
-            let waker = self.remote.lock().waker.take();
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
+        self.remote.cancel(Some(reason.into()));
     }
 
     /// Whether the scope is canceled: by a call, by its deadline, or from outside while its future runs. Returns the
@@ -483,11 +406,7 @@ impl ScopeHandle {
     #[doc(alias = "is_cancelled")]
     #[must_use]
     pub fn is_canceled(&self) -> bool {
-        let remote = &self.remote;
-        remote.canceled.load(Ordering::Acquire) || {
-            let outlook = remote.outlook.load(Ordering::Acquire);
-            outlook != NEVER && remote.now().as_ns() >= outlook
-        }
+        self.remote.is_canceled()
     }
 }
 
@@ -510,41 +429,21 @@ struct RunState {
 }
 
 impl RunState {
-    /// Applies what was requested of the scope since its future was last polled.
+    /// Applies what was requested of the scope since its future was last polled, also by another thread. Opens the scope,
+    /// if it is not open.
     #[inline]
     fn look(&mut self, waker: &Waker) {
-        let deadline = self.shared.deadline.get();
+        let shared = &self.shared;
+        let deadline = shared.deadline.get();
         if !self.scoped.is_due(deadline) {
             self.scoped.set_due(deadline.map_or(Due::Never, Due::At));
         }
-        if self.shared.remote.get().is_some() {
-            self.keep_waker(waker);
-        }
-    }
-
-    /// Stores the waker that a cancel from another thread wakes.
-    fn keep_waker(&mut self, waker: &Waker) {
-        if let Some(remote) = self.shared.remote.get()
-            && !self
-                .known
-                .as_ref()
-                .is_some_and(|known| known.will_wake(waker))
-        {
-            // Cloned first: that may run user code, which may lock it (R1). The clone is counted: another thread may use it.
-            let clone = waker.clone();
-            let replaced = remote.lock().waker.replace(clone);
-            runtime::drop_waker(replaced);
-            runtime::drop_waker(self.known.replace(copy_waker(waker)));
-        }
-    }
-
-    /// Opens the scope, if it is not open. Applies a cancel that was requested before, or by another thread.
-    #[inline]
-    fn open(&mut self) {
+        let remote = shared.remote.get();
+        let elsewhere = remote.is_some_and(|remote| remote.watch(&mut self.known, waker));
         if self.shared.row.get().is_none() {
             self.open_now();
         }
-        if self.shared.was_canceled_elsewhere() {
+        if elsewhere {
             self.shared.cancel_row();
         }
     }
@@ -580,8 +479,7 @@ impl RunState {
         shared.caught.set(shared.caught.get() | caught);
         if let Some(remote) = shared.remote.get() {
             remote.settle(canceled);
-            let waker = remote.lock().waker.take();
-            runtime::drop_waker(waker);
+            remote.forget_waker();
         }
     }
 }
@@ -602,8 +500,6 @@ impl<F: Future> Future for RunScopeAny<F> {
             panic!("a scope's future was polled after it was ready")
         };
         entry.look(context.waker());
-        // Only after the waker is stored: another thread either finds the waker, or its cancel is found here.
-        entry.open();
         match entry.scoped.poll(future, context) {
             Poll::Ready(output) => {
                 this.future.set(None);

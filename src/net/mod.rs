@@ -28,6 +28,9 @@ mod accepting;
 mod bytes;
 mod datagrams;
 mod debug;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod halves;
 mod listener;
 mod names;

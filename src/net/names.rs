@@ -224,8 +224,10 @@ impl ToAddrs for &str {
             return Ok(Host::Addrs(vec![addr]));
         }
         let number = |port: &str| {
-            let port = port.parse();
-            port.map_err(|_| bad(self, "its port is no number from 0 to 65535"))
+            // `parse` takes a sign, too.
+            let digits = Some(port).filter(|port| !port.starts_with('+'));
+            let number = digits.and_then(|digits| digits.parse().ok());
+            number.ok_or_else(|| bad(self, "its port is no number from 0 to 65535"))
         };
         if let Some(bracketed) = self.strip_prefix('[') {
             let Some((ip, port)) = bracketed.split_once("]:") else {
@@ -398,6 +400,9 @@ mod tests {
             "localhost:",
             "localhost:http",
             "localhost:65536",
+            "localhost:+80",
+            "127.0.0.1:+80",
+            "[::1%7]:+80",
             "::1:80",
             "a b:1",
             "127.0.0.1",

@@ -1,4 +1,5 @@
-//! Which results prove that an operation had no effect: the whole list, so that nothing changes it by accident.
+//! Which results prove that an operation had no effect, and which operations wait for a peer: the whole lists, so that
+//! nothing changes them by accident.
 
 use super::fd::{Lane, Permit};
 use super::stream::RecvMultishot;
@@ -32,7 +33,11 @@ fn datagrams() -> Rc<Datagrams> {
 
 /// The types of operations whose results were compared.
 #[derive(Default)]
-struct Compared(BTreeSet<String>);
+struct Compared {
+    types: BTreeSet<String>,
+    /// Those that wait for a peer.
+    waiting: BTreeSet<String>,
+}
 
 impl Compared {
     /// Compares the errnos, and the success 0, that prove that this operation had no effect.
@@ -52,7 +57,10 @@ impl Compared {
             .split('<')
             .next()
             .and_then(|path| path.rsplit(':').next());
-        self.0.extend(name.map(str::to_owned));
+        if operation.waits_for_peer() {
+            self.waiting.extend(name.map(str::to_owned));
+        }
+        self.types.extend(name.map(str::to_owned));
     }
 }
 
@@ -122,7 +130,10 @@ fn each_operation_accepts_these_errnos_as_no_effect_and_no_others() {
                 all.accepts_only(&receive, &INTERRUPTED);
             }
             // This kernel has no provided buffers.
-            None => _ = all.0.insert("RecvMultishot".to_owned()),
+            None => {
+                all.types.insert("RecvMultishot".to_owned());
+                all.waiting.insert("RecvMultishot".to_owned());
+            }
         }
 
         all.accepts(RecvMessage::<_, usize>::new(datagrams(), buf()), &[]);
@@ -141,9 +152,24 @@ fn each_operation_accepts_these_errnos_as_no_effect_and_no_others() {
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/op");
         implemented(&sources, &mut known);
         assert_eq!(
-            all.0, known,
+            all.types, known,
             "those that were compared, and those that there are"
         );
+        // Virtual time stands still for the others until they have ended.
+        let by_themselves = ["Close", "FileRead", "FileWrite", "Fsync", "Nop", "OpenAt"];
+        let waiting = |name: &String| !by_themselves.contains(&name.as_str());
+        assert_eq!(
+            all.waiting,
+            all.types
+                .iter()
+                .filter(|name| waiting(name))
+                .cloned()
+                .collect()
+        );
+        let fifo = OpenAt::new(c"/".to_owned(), 0, 0, true)
+            .at_rest()
+            .map(|open| open.waits_for_peer());
+        assert_eq!(fifo, Some(true), "until the other end is opened");
         Ok(())
     });
     ran.unwrap();

@@ -7,6 +7,8 @@
 use super::*;
 use crate::table::{Key, Leaf, LeafKind};
 use common::quick_or_full;
+use proptest::collection::vec;
+use proptest::prelude::*;
 use std::cell::RefCell;
 use std::num::NonZero;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,9 +20,9 @@ const RANKS: [ScopeKind; 3] = [ScopeKind::Plain, ScopeKind::Shield, ScopeKind::G
 const NESTED: usize = 3;
 const LEAVES_AT_ONCE: usize = 2;
 
-/// The open scopes in a random tree, and the events in its life.
+/// The open scopes in a random tree, and the steps of its life, of which some are not possible.
 const SCOPES_MAX: usize = 30;
-const RANDOM_EVENTS: usize = 200;
+const STEPS_MAX: usize = 600;
 
 /// The tree under test, with numbers for wakers and mirrors.
 type Tree = Scopes<u32, usize>;
@@ -782,43 +784,30 @@ fn every_short_sequence_of_events_mirrors_when_each_scope_is_canceled() {
     assert!(tally.sequences >= sequences_min);
 }
 
-/// A seeded source of pseudorandom numbers.
-struct Random(u64);
+/// A kind of event and two numbers, which name an event of a tree: scopes and leaves are those that there are then.
+type Step = (u8, usize, usize);
 
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % end as u64) as usize
-    }
-
-    fn one_of(&mut self, numbers: &[usize]) -> usize {
-        numbers[self.below(numbers.len())]
-    }
-}
-
-/// Returns a random event, which may not be possible. The root is canceled late, if at all: little can happen after
+/// Returns the event of a step, which may not be possible. The root is canceled late, if at all: little can happen after
 /// that.
-fn random_event(world: &World, random: &mut Random, late: bool) -> Event {
+fn event_of(world: &World, (kind, first, second): Step, late: bool) -> Event {
     let open: Vec<usize> = world.open_scopes().collect();
     let live = (0..world.leaves.len()).filter(|n| world.leaves[*n].status != LeafStatus::Finished);
     let live: Vec<usize> = live.collect();
-    let (scope, other) = (random.one_of(&open), random.one_of(&open));
-    let kind = random.below(if live.is_empty() { 17 } else { 31 });
+    let (scope, other) = (open[first % open.len()], open[second % open.len()]);
+    let kind = if live.is_empty() { kind % 17 } else { kind };
     if kind < 17 {
         return match kind {
-            0..=3 if open.len() <= SCOPES_MAX => Event::Open(scope, RANKS[random.below(3)]),
+            0..=3 if open.len() <= SCOPES_MAX => Event::Open(scope, RANKS[second % 3]),
             4 if scope != 0 || late => Event::Cancel(scope, By::Hand),
             5 if scope != 0 => Event::Cancel(scope, By::Deadline),
             6..=8 => Event::Poll(scope, other),
             9 => Event::Close(scope),
-            10..=11 => Event::Limit(scope, DEADLINES[random.below(3)]),
+            10..=11 => Event::Limit(scope, DEADLINES[second % 3]),
             12 => Event::Mirror(scope),
             _ => Event::Start(scope),
         };
     }
-    let n = random.one_of(&live);
+    let n = live[second % live.len()];
     match kind {
         17..=20 => Event::Repoll(n, scope),
         21..=22 => Event::Complete(n),
@@ -829,26 +818,24 @@ fn random_event(world: &World, random: &mut Random, late: bool) -> Event {
     }
 }
 
-fn random_life(seed: u64) {
-    let random = &mut Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+fn live(steps: &[Step]) {
     let mut world = World::new();
-    let mut events = 0;
-    while events < RANDOM_EVENTS {
-        let late = events > RANDOM_EVENTS * 3 / 4;
-        let event = random_event(&world, random, late);
+    for (at, step) in steps.iter().enumerate() {
+        let event = event_of(&world, *step, at > steps.len() * 3 / 4);
         if world.is_possible(event) {
             world.apply(event, true);
             world.audit();
-            events += 1;
         }
     }
-    // Close all open scopes in random order: then all leaves that are left belong to the root.
+    // Close all open scopes in any order: then all leaves that are left belong to the root.
+    let mut picks = steps.iter().map(|(_, _, pick)| pick).cycle();
     loop {
         let open: Vec<usize> = world.open_scopes().skip(1).collect();
         if open.is_empty() {
             break;
         }
-        world.apply(Event::Close(random.one_of(&open)), true);
+        let pick = picks.next().map_or(0, |pick| pick % open.len());
+        world.apply(Event::Close(open[pick]), true);
         world.audit();
     }
     let mut left = world
@@ -858,18 +845,14 @@ fn random_life(seed: u64) {
     assert!(left.all(|leaf| leaf.at == 0));
 }
 
-#[test]
-fn a_random_life_of_many_scopes_follows_the_rules() {
-    let one = std::env::var("GIMMAL_SEED").ok();
-    let seeds = match one.as_deref().map(str::parse) {
-        Some(Ok(seed)) => seed..seed + 1,
-        _ => 0..quick_or_full(6, 60),
-    };
-    for seed in seeds {
-        if let Err(payload) = catch_unwind(|| random_life(seed)) {
-            eprintln!("run again with GIMMAL_SEED={seed}");
-            resume_unwind(payload);
-        }
+proptest! {
+    #![proptest_config(ProptestConfig { cases: quick_or_full(6, 60), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_long_life_of_many_scopes_follows_the_rules(
+        steps in vec((0..31_u8, 0..1000_usize, 0..1000_usize), 0..STEPS_MAX),
+    ) {
+        live(&steps);
     }
 }
 

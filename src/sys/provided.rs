@@ -7,13 +7,14 @@
 //! The memory lives as long as the ring has a holder: the runtime, every operation that may take a buffer (a leaked
 //! operation leaks the memory with it, O8), and every buffer in use.
 
+use crate::threading::{AtomicU16, Mutex, SharedCell, lock};
 use std::fmt;
 use std::io;
 use std::mem;
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The most buffers in a ring: buffer IDs have 16 bits, and this is the kernel's limit.
 const COUNT_MAX: usize = 1 << 15;
@@ -27,9 +28,9 @@ const PAGE: usize = 1 << 16;
 /// An entry of the queue: `struct io_uring_buf`. The last field of the first entry is the tail of the queue.
 #[repr(C)]
 struct BufEntry {
-    addr: u64,
-    len: u32,
-    id: u16,
+    addr: SharedCell<u64>,
+    len: SharedCell<u32>,
+    id: SharedCell<u16>,
     tail: AtomicU16,
 }
 
@@ -76,17 +77,51 @@ impl BufSizes {
     }
 }
 
+/// The queue through which buffers go to the kernel, at any address. Any thread fills it, and the kernel empties it.
+struct BufQueue {
+    entries: NonNull<BufEntry>,
+    /// A power of two.
+    count: usize,
+    /// How many entries were filled so far. The lock is the right to fill the next one.
+    filled: Mutex<usize>,
+}
+
+impl BufQueue {
+    /// Puts the buffer with this ID, address and length into the queue.
+    ///
+    /// # Safety
+    ///
+    /// The entries are valid, as many as `count`. At most that many buffers are in the queue, this one included: so the
+    /// kernel has read the entry that is overwritten.
+    unsafe fn fill(&self, id: u16, addr: u64, len: u32) {
+        let mut filled = lock(&self.filled);
+        let at = *filled & (self.count - 1);
+        *filled = filled.wrapping_add(1);
+        // SAFETY: the caller promises that the entry is valid. It is written under the lock only, and the kernel, which
+        // never writes, does not read it before the tail is past it. The tail, which shares the first entry, is not
+        // touched before its store. The store is a release: whatever sees the tail also sees what was written before it.
+        unsafe {
+            let entry = self.entries.add(at).as_ref();
+            entry.addr.with_mut(|place| place.write(addr));
+            entry.len.with_mut(|place| place.write(len));
+            entry.id.with_mut(|place| place.write(id));
+            let tail = &self.entries.as_ref().tail;
+            // The tail has 16 bits, more than the entries of a queue need.
+            tail.store(*filled as u16, Ordering::Release);
+        }
+    }
+}
+
 /// A queue of buffers, and the buffers. The queue comes first in the memory.
 pub(crate) struct BufRing {
     memory: NonNull<u8>,
     sizes: BufSizes,
+    queue: BufQueue,
     /// How many buffers the kernel has handed out so far. Only the runtime's own thread counts them.
     handed_out: AtomicUsize,
-    /// How many entries of the queue were filled so far. The lock is the right to fill the next one.
-    filled: Mutex<usize>,
 }
 
-// SAFETY: the pointer is that of a mapping of its own, which lives as long as the ring. The queue in it is written
+// SAFETY: the pointers are into a mapping of its own, which lives as long as the ring. The queue in it is written
 // under the lock only; a buffer in it is read only through its `ProvidedBuf`, of which there is one.
 unsafe impl Send for BufRing {}
 // SAFETY: as above.
@@ -115,8 +150,12 @@ impl BufRing {
         let ring = BufRing {
             memory,
             sizes,
+            queue: BufQueue {
+                entries: memory.cast(),
+                count: sizes.count,
+                filled: Mutex::default(),
+            },
             handed_out: AtomicUsize::new(0),
-            filled: Mutex::default(),
         };
         for id in 0..sizes.count {
             ring.fill(id as u16);
@@ -136,13 +175,8 @@ impl BufRing {
 
     /// Returns how many buffers the kernel has handed out that were not returned yet.
     pub(crate) fn out(&self) -> usize {
-        let given_back = *self.lock() - self.sizes.count;
+        let given_back = *lock(&self.queue.filled) - self.sizes.count;
         self.handed_out.load(Ordering::Relaxed) - given_back
-    }
-
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        // Nothing that can panic runs under the lock.
-        self.filled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn buffer(&self, id: u16) -> *mut u8 {
@@ -152,24 +186,10 @@ impl BufRing {
 
     /// Puts a buffer into the queue. The caller is its only holder.
     fn fill(&self, id: u16) {
-        let mut filled = self.lock();
-        let at = *filled & (self.sizes.count - 1);
-        let queue = self.memory.as_ptr().cast::<BufEntry>();
         let addr = self.buffer(id).expose_provenance() as u64;
-        *filled = filled.wrapping_add(1);
-        // SAFETY: the entry is one of the queue's, which is mapped, aligned and written under the lock only, and the
-        // kernel does not read it before the tail is past it: at most `count` buffers are in the queue. The kernel
-        // never writes there. The tail, which shares the first entry, is not touched before its store. The store is a
-        // release: whatever sees the tail also sees what was written before it.
-        unsafe {
-            let place = queue.add(at);
-            (&raw mut (*place).addr).write(addr);
-            (&raw mut (*place).len).write(self.sizes.size as u32);
-            (&raw mut (*place).id).write(id);
-            let tail = &(*queue).tail;
-            // The tail has 16 bits, more than the entries of a queue need.
-            tail.store(*filled as u16, Ordering::Release);
-        }
+        // SAFETY: the entries are in the mapping, aligned and zeroed at first, which is valid for them. There are as many
+        // buffers as entries, and this one is not in the queue, because the caller holds it.
+        unsafe { self.queue.fill(id, addr, self.sizes.size as u32) };
     }
 }
 
@@ -232,3 +252,7 @@ impl Drop for ProvidedBuf {
         self.ring.fill(self.id);
     }
 }
+
+#[cfg(all(test, gimmal_loom))]
+#[path = "provided_models.rs"]
+mod models;

@@ -10,13 +10,16 @@
 
 use super::wake_id::{RUNTIMES_MAX, WakeId};
 use crate::table::Key;
+use crate::threading::{AtomicBool, AtomicU64, Mutex, OnceLock, lock};
+use std::array;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The most wake IDs in an inbox. A full inbox drops them all and has every task woken, which is never wrong (K3).
-pub(crate) const WAKE_IDS_MAX: usize = 1 << 14;
+/// The most wake IDs in an inbox. A full inbox drops them all and has every task woken, which is never wrong (K3). In the
+/// models it is soon full.
+pub(crate) const WAKE_IDS_MAX: usize = if cfg!(gimmal_loom) { 2 } else { 1 << 14 };
 
 /// Wakes a runtime that waits in the kernel.
 pub(crate) trait Interrupt: Send + Sync {
@@ -63,13 +66,18 @@ const BATCH: usize = 64;
 
 /// One inbox for each possible slot number. They are made when a runtime first needs one: as a plain static, they would
 /// make every program larger by their size, because an empty one is not all zeros.
-static INBOXES: [OnceLock<Box<[Inbox; BATCH]>>; RUNTIMES_MAX / BATCH] =
-    [const { OnceLock::new() }; RUNTIMES_MAX / BATCH];
+static INBOXES: [std::sync::OnceLock<Box<[Inbox; BATCH]>>; RUNTIMES_MAX / BATCH] =
+    [const { std::sync::OnceLock::new() }; RUNTIMES_MAX / BATCH];
 
-static NUMBERS: Mutex<Numbers> = Mutex::new(Numbers {
+static NUMBERS: std::sync::Mutex<Numbers> = std::sync::Mutex::new(Numbers {
     unused: 0,
     free: Vec::new(),
 });
+
+/// Locks the numbers. No code that can panic runs under the lock.
+fn numbers() -> std::sync::MutexGuard<'static, Numbers> {
+    NUMBERS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 struct Numbers {
     unused: u16,
@@ -77,7 +85,7 @@ struct Numbers {
 }
 
 impl Inbox {
-    const fn new() -> Inbox {
+    fn new() -> Inbox {
         Inbox {
             posted: Mutex::new(Posted::new()),
             owner: AtomicU64::new(0),
@@ -93,7 +101,7 @@ impl Inbox {
     pub(super) fn of(runtime: u16) -> &'static Inbox {
         let number = usize::from(runtime);
         let batch =
-            INBOXES[number / BATCH].get_or_init(|| Box::new([const { Inbox::new() }; BATCH]));
+            INBOXES[number / BATCH].get_or_init(|| Box::new(array::from_fn(|_| Inbox::new())));
         &batch[number % BATCH]
     }
 
@@ -115,7 +123,7 @@ impl Inbox {
 
     /// Sends the row of a wait back to the runtime with this ID, if it still exists. Called from any thread.
     pub(crate) fn give_back(owner: u64, wait: Key) {
-        let used = lock(&NUMBERS).unused;
+        let used = numbers().unused;
         let mut inboxes = (0..used).map(Inbox::of);
         if let Some(inbox) = inboxes.find(|inbox| inbox.owner.load(Ordering::Acquire) == owner) {
             inbox.post_wait(owner, wait);
@@ -251,7 +259,7 @@ impl RuntimeSlot {
         interrupt: impl FnOnce() -> io::Result<Box<dyn Interrupt>>,
     ) -> io::Result<RuntimeSlot> {
         let slot = {
-            let mut numbers = lock(&NUMBERS);
+            let mut numbers = numbers();
             let number = match numbers.free.pop() {
                 Some(number) => number,
                 None if usize::from(numbers.unused) < RUNTIMES_MAX => {
@@ -298,14 +306,13 @@ impl RuntimeSlot {
 impl Drop for RuntimeSlot {
     fn drop(&mut self) {
         self.inbox.close();
-        lock(&NUMBERS).free.push(self.number);
+        numbers().free.push(self.number);
     }
 }
 
-/// Locks a mutex and ignores poisoning: no code that can panic runs under these locks, so the data is always consistent.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+#[cfg(all(test, gimmal_loom))]
+#[path = "inbox_models.rs"]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,8 @@
 
 use super::*;
 use common::quick_or_full;
+use proptest::collection::vec;
+use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The timers and their model. Every call is checked against the model.
@@ -186,41 +188,77 @@ impl Random {
     }
 }
 
-/// A long life of a runtime: time passes, timers are armed for near, far, past and equal times, some are canceled, and
-/// due ones are fired a few at a time. `bits` bounds how far ahead they are, and `step` how fast time passes.
-fn random_life(seed: u64, events: usize, bits: u64, step: u64) {
-    println!("random_life({seed}, {events}, {bits}, {step})");
-    let mut random = Random(seed);
-    let mut now = random.span(60);
+/// An event in the life of a runtime.
+#[derive(Clone, Debug)]
+enum LifeEvent {
+    /// Arms a timer for the same time as the last one, or one nanosecond later.
+    ArmLike {
+        later: bool,
+    },
+    ArmBefore(u64),
+    ArmAfter(u64),
+    /// Releases the first row that has at least this number.
+    Release(u32),
+    /// Time passes.
+    Pass(u64),
+    /// Time passes until something is reported as due.
+    Sleep,
+    /// Fires some of what is due.
+    Pop(usize),
+}
+
+/// Numbers of up to `bits` bits, each length with the same probability.
+fn span(bits: u32) -> impl Strategy<Value = u64> {
+    let number = |(length, number)| number & ((1_u128 << length) - 1) as u64;
+    (0..=bits, any::<u64>()).prop_map(number)
+}
+
+/// Long lives: timers are armed for near, far, past and equal times, some are canceled, and due ones are fired a few at a
+/// time. `bits` bounds how far ahead they are, and `step` how fast time passes.
+fn lives(bits: u32, step: u32) -> impl Strategy<Value = (u64, Vec<LifeEvent>)> {
+    let event = prop_oneof![
+        3 => any::<bool>().prop_map(|later| LifeEvent::ArmLike { later }),
+        1 => span(bits).prop_map(LifeEvent::ArmBefore),
+        8 => span(bits).prop_map(LifeEvent::ArmAfter),
+        8 => (0..1200_u32).prop_map(LifeEvent::Release),
+        4 => span(step).prop_map(LifeEvent::Pass),
+        2 => Just(LifeEvent::Sleep),
+        6 => (0..4_usize).prop_map(LifeEvent::Pop),
+    ];
+    (span(60), vec(event, 0..3_000))
+}
+
+fn live(mut now: u64, events: &[LifeEvent]) {
     let mut state = Checked::new(now);
     let (mut needless, mut cancels, mut last) = (0, 0, now);
-    for _ in 0..events {
-        match random.below(16) {
-            0..6 => {
-                last = match random.below(8) {
-                    0 => last,
-                    1 => last.wrapping_add(1),
-                    2 => now.saturating_sub(random.span(bits)),
-                    _ => now.saturating_add(random.span(bits)),
-                };
+    for event in events {
+        match *event {
+            LifeEvent::ArmLike { later } => {
+                last = last.wrapping_add(later.into());
                 state.insert(last);
             }
-            6..10 => {
-                let number = random.below(u64::from(state.inserted) + 1) as u32;
+            LifeEvent::ArmBefore(span) => {
+                last = now.saturating_sub(span);
+                state.insert(last);
+            }
+            LifeEvent::ArmAfter(span) => {
+                last = now.saturating_add(span);
+                state.insert(last);
+            }
+            LifeEvent::Release(number) => {
                 if let Some((&number, &(_, _, fired))) = state.rows.range(number..).next() {
                     cancels += usize::from(!fired);
                     state.release(number);
                 }
             }
-            10..12 => now = now.saturating_add(random.span(step)),
-            12 => {
-                // Sleeps until something is reported as due.
+            LifeEvent::Pass(span) => now = now.saturating_add(span),
+            LifeEvent::Sleep => {
                 now = now.max(state.timers.next_deadline().unwrap_or(now));
                 let due = state.timers.next_deadline().is_some();
                 needless += usize::from(state.pop(now).is_none() && due);
             }
-            _ => {
-                for _ in 0..random.below(4) {
+            LifeEvent::Pop(count) => {
+                for _ in 0..count {
                     state.pop(now);
                 }
             }
@@ -231,13 +269,27 @@ fn random_life(seed: u64, events: usize, bits: u64, step: u64) {
     assert!(needless + state.drain() <= cancels, "W4");
 }
 
-#[test]
-fn long_random_lives_match_the_model() {
-    for seed in 0..20 {
-        random_life(seed, 2_000, 64, 40);
-        random_life(seed, 2_000, 30, 24);
-        random_life(seed, 2_000, 14, 7);
-        random_life(seed, 2_000, 3, 2);
+proptest! {
+    #![proptest_config(ProptestConfig { cases: quick_or_full(2, 10), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn long_lives_match_the_model((now, events) in lives(64, 40)) {
+        live(now, &events);
+    }
+
+    #[test]
+    fn long_lives_of_timers_of_a_second_match_the_model((now, events) in lives(30, 24)) {
+        live(now, &events);
+    }
+
+    #[test]
+    fn long_lives_of_short_timers_match_the_model((now, events) in lives(14, 7)) {
+        live(now, &events);
+    }
+
+    #[test]
+    fn long_lives_of_timers_that_are_due_together_match_the_model((now, events) in lives(3, 2)) {
+        live(now, &events);
     }
 }
 

@@ -8,6 +8,7 @@ mod faults;
 mod polls;
 mod process;
 mod random;
+mod reader_model;
 mod size;
 mod skip;
 mod values;
@@ -25,6 +26,7 @@ pub use process::{
     passes_in_child_that_leaks, ran_in_own_process, without_leak_checker,
 };
 pub use random::Random;
+pub use reader_model::{ReadEvent, ReaderCase, ReaderStep};
 pub use size::{is_full, quick_or_full};
 pub use skip::{relay as relay_skips, report as report_skip};
 pub use values::{Census, DropBomb, Finally, Journal, Member, OnDrop, caught, panic_message};
@@ -105,6 +107,15 @@ pub fn on_each_ring(test: impl AsyncFn() -> std::io::Result<()>) {
 /// Runs a future on a new runtime.
 pub fn block_on<T>(main: impl Future<Output = T>) -> T {
     let mut runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(main)
+}
+
+/// Runs a future on a new runtime whose time is virtual, so that no sleep takes any and none ends early or late.
+pub fn on_virtual_time<T>(main: impl Future<Output = T>) -> T {
+    let mut runtime = Runtime::builder()
+        .virtual_time()
+        .build()
+        .expect("a runtime");
     runtime.block_on(main)
 }
 

@@ -3,6 +3,7 @@
 use common::{
     Counts, Faults, is_child, panic_message, passes_in_child, passes_in_child_that_leaks,
 };
+use gimmal::runtime::Builder;
 use gimmal::{Handle, Runtime};
 use std::any::Any;
 use std::io;
@@ -32,7 +33,7 @@ pub(crate) fn may_abort(name: &str) -> bool {
     true
 }
 
-/// Runs a test in its own runtime, and checks that no fault is reported.
+/// Runs a test in its own runtime, on virtual time, and checks that no fault is reported.
 pub(crate) fn run(test: impl AsyncFnOnce()) {
     run_with_faults(async |faults| {
         test().await;
@@ -42,8 +43,17 @@ pub(crate) fn run(test: impl AsyncFnOnce()) {
 
 /// The same for a test that checks the faults itself. No fault may be reported after it.
 pub(crate) fn run_with_faults(test: impl AsyncFnOnce(&Faults)) {
+    run_on(Runtime::builder().virtual_time(), test);
+}
+
+/// The same for a test in which something can always run, so that virtual time would stand still.
+pub(crate) fn run_in_real_time(test: impl AsyncFnOnce(&Faults)) {
+    run_on(Runtime::builder(), test);
+}
+
+fn run_on(builder: Builder, test: impl AsyncFnOnce(&Faults)) {
     let faults = Faults::default();
-    let mut runtime = faults.hear(Runtime::builder()).build().unwrap();
+    let mut runtime = faults.hear(builder).build().unwrap();
     runtime.block_on(test(&faults));
     drop(runtime);
     faults.expect(&[]);

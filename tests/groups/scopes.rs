@@ -1,6 +1,6 @@
 //! Nested groups, timeouts and shields.
 
-use crate::help::{LONG, SHORT, counts, doze, failure, run, run_with_faults};
+use crate::help::{LONG, SHORT, counts, doze, failure, run, run_in_real_time, run_with_faults};
 use common::{Journal, Watched, pipe, ran_in_own_process};
 use gimmal::cancel::{Scope, checkpoint, shield};
 use gimmal::time::{Instant, timeout, timeout_any};
@@ -180,7 +180,7 @@ fn a_shield_in_a_child_delays_the_group_and_nothing_else() {
 
 #[test]
 fn a_deadline_ends_children_that_ignore_every_error() {
-    run_with_faults(async |faults| {
+    run_in_real_time(async |faults| {
         let start = Instant::now();
         let others = Cell::new(0);
         let outcome = timeout_any(
@@ -404,7 +404,7 @@ fn a_group_that_moves_into_a_canceled_scope_is_canceled() {
 /// A child that wakes itself forever, as foreign futures may, delays neither its group nor an outer timeout forever.
 #[test]
 fn a_child_that_only_yields_ends_when_its_group_is_canceled() {
-    run_with_faults(async |faults| {
+    run_in_real_time(async |faults| {
         let forever = || async {
             loop {
                 yield_now().await;

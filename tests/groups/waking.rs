@@ -1,6 +1,6 @@
 //! G5: only woken children are polled, and other tasks get their turns.
 
-use crate::help::{LONG, SHORT, run};
+use crate::help::{LONG, SHORT, run, run_in_real_time};
 use common::{
     Done, counted, foreign_waker, next_turn, pipe, poll_once, poll_with, ran_in_own_process,
 };
@@ -23,7 +23,7 @@ const POLLS_MAX: u32 = 20_000_000;
 #[test]
 fn of_a_hundred_thousand_children_only_the_woken_ones_are_polled() {
     const CHILDREN: usize = 100_000;
-    run(async || {
+    run_in_real_time(async |_| {
         let polls = Rc::new(Cell::new(0));
         group(async |g| {
             let (sender, receiver) = async_channel::unbounded::<u8>();
@@ -81,7 +81,7 @@ fn keep_going(flag: &Cell<bool>, polls: &Cell<u32>) -> bool {
 
 #[test]
 fn timers_fire_while_many_children_wake_themselves() {
-    run(async || {
+    run_in_real_time(async |_| {
         let (flag, polls) = (set_after_some_turns(), Cell::new(0));
         group(async |g| {
             let (flag, polls) = (&flag, &polls);
@@ -112,7 +112,7 @@ fn chain<'scope>(
 /// No child is polled twice, but they still keep the group busy.
 #[test]
 fn timers_fire_while_many_children_spawn_each_other() {
-    run(async || {
+    run_in_real_time(async |_| {
         let (flag, polls) = (set_after_some_turns(), Cell::new(0));
         group(async |g| {
             chain(g, &flag, &polls);
@@ -125,7 +125,7 @@ fn timers_fire_while_many_children_spawn_each_other() {
 
 #[test]
 fn timers_fire_while_children_are_endlessly_spawned_and_awaited() {
-    run(async || {
+    run_in_real_time(async |_| {
         let (flag, polls) = (set_after_some_turns(), Cell::new(0));
         group(async |g| {
             while keep_going(&flag, &polls) {

@@ -7,5 +7,6 @@ mod bidirectional;
 mod copying;
 mod dyn_io;
 mod lines;
+mod reader_model;
 mod readers;
 mod try_io;

@@ -1,7 +1,7 @@
 //! After a cancel, every wait in the scope ends until the scope is left (C2), except for shielded ones.
 
 use crate::{LONG, Nothing, SHORT, pipe, settle, until};
-use common::{block_on, next_turn, ran_in_own_process};
+use common::{block_on, next_turn, on_virtual_time, ran_in_own_process};
 use futures_util::future::join;
 use gimmal::cancel::{Canceled, Scope, cancelable, checkpoint, shield};
 use gimmal::op::nop;
@@ -152,7 +152,7 @@ fn a_completed_operation_returns_its_result_even_in_a_canceled_scope() {
 
 #[test]
 fn a_shield_runs_to_its_end_and_the_next_wait_is_canceled() {
-    block_on(async {
+    on_virtual_time(async {
         let scope = Scope::new();
         let outcome: Nothing = scope
             .run(async {
@@ -204,7 +204,7 @@ fn a_shield_open_at_the_cancel_is_not_reached() {
 
 #[test]
 fn a_shield_ends_at_its_own_deadline() {
-    block_on(async {
+    on_virtual_time(async {
         let scope = Scope::new();
         let (file, _writer) = pipe();
         let outcome: io::Result<()> = scope
@@ -316,7 +316,7 @@ fn a_scope_canceled_before_it_is_entered_rejects_every_wait() {
 
 #[test]
 fn a_handle_that_outlives_its_scope_does_nothing() {
-    block_on(async {
+    on_virtual_time(async {
         let scope = Scope::new();
         let handle = scope.handle();
         assert_eq!(scope.run(sleep(SHORT)).await, Ok(()));
@@ -346,7 +346,7 @@ fn only_the_first_reason_is_kept() {
 
 #[test]
 fn a_scope_entered_twice_panics() {
-    block_on(async {
+    on_virtual_time(async {
         let scope = Scope::new();
         let panics = |what: &str| {
             let entered = catch_unwind(AssertUnwindSafe(|| drop(scope.run(sleep(SHORT)))));
@@ -398,7 +398,7 @@ fn a_scope_inside_a_canceled_one_is_canceled_until_it_is_left() {
 
 #[test]
 fn canceling_an_inner_scope_does_not_affect_the_outer_one() {
-    block_on(async {
+    on_virtual_time(async {
         let (outer, inner) = (Scope::new(), Scope::new());
         let outcome: Nothing = outer
             .run(async {

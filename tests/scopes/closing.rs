@@ -1,7 +1,7 @@
 //! Files are closed in any case, even in a canceled scope (C13).
 
 use crate::{SHORT, pipe, settle};
-use common::{Baseline, block_on, descriptors, poll_once};
+use common::{Baseline, block_on, descriptors, on_virtual_time, poll_once};
 use gimmal::cancel::{Canceled, Scope};
 use gimmal::prelude::*;
 use gimmal::{is_canceled, spawn};
@@ -72,7 +72,7 @@ fn a_file_with_an_operation_in_flight_is_closed_in_a_canceled_scope() {
 
 #[test]
 fn a_read_of_another_task_ends_and_the_file_is_closed() {
-    block_on(async {
+    on_virtual_time(async {
         let (file, _writer) = pipe();
         let shared = file.shared_fd();
         let read = file.read(vec![1; 4]);

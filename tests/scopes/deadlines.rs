@@ -1,7 +1,7 @@
 //! Deadlines of scopes: past, moved earlier and later, and removed, by the scope's future and by another task.
 
 use crate::{LONG, Nothing, SHORT, compute_until, settle};
-use common::block_on;
+use common::{block_on, on_virtual_time};
 use gimmal::cancel::{self, Canceled, Scope, shield};
 use gimmal::time::{Instant, sleep_until, timeout, timeout_any, timeout_at};
 use gimmal::{Handle, group, sleep, spawn, yield_now};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 #[test]
 fn a_scope_is_canceled_at_its_deadline() {
-    block_on(async {
+    on_virtual_time(async {
         let at = Instant::now() + SHORT;
         let scope = Scope::with_deadline(at);
         assert_eq!(scope.deadline(), Some(at));
@@ -46,7 +46,7 @@ fn a_past_deadline_rejects_every_wait() {
 
 #[test]
 fn the_future_moves_its_deadline_earlier() {
-    block_on(async {
+    on_virtual_time(async {
         let scope = Scope::with_deadline(Instant::now() + LONG);
         let outcome: Nothing = scope
             .run(async {
@@ -72,7 +72,7 @@ fn the_future_moves_its_deadline_earlier() {
 
 #[test]
 fn the_future_moves_its_deadline_later_and_removes_it() {
-    block_on(async {
+    on_virtual_time(async {
         for later in [Some(Instant::now() + LONG), None] {
             let first = Instant::now() + SHORT;
             let scope = Scope::with_deadline(first);
@@ -107,7 +107,7 @@ fn the_future_moves_its_deadline_later_and_removes_it() {
 
 #[test]
 fn another_task_moves_the_deadline() {
-    block_on(async {
+    on_virtual_time(async {
         // Earlier, from a later deadline and from none.
         for before in [Some(Instant::now() + LONG), None] {
             let scope = Rc::new(Scope::new());
@@ -165,7 +165,7 @@ fn a_canceled_scope_gets_no_new_deadline() {
 
 #[test]
 fn a_far_deadline_does_not_overflow() {
-    block_on(async {
+    on_virtual_time(async {
         let scope = Scope::with_deadline(Instant::now() + std::time::Duration::MAX);
         assert_eq!(scope.run(sleep(SHORT)).await, Ok(()));
         let slept = gimmal::time::timeout(std::time::Duration::MAX, sleep(SHORT)).await;

@@ -2,7 +2,7 @@
 //! belongs to the enclosing one (C12).
 
 use crate::{LONG, SHORT, pipe, settle, until};
-use common::{block_on, next_turn, poll_once};
+use common::{block_on, next_turn, on_virtual_time, poll_once};
 use futures_util::future::join;
 use gimmal::cancel::{Cancelable, Canceled, Scope, cancelable, shield};
 use gimmal::fs::File;
@@ -193,7 +193,7 @@ fn a_leaf_that_outlives_a_shield_moves_to_a_canceled_scope() {
 /// A canceled wait leaves a sleep unchanged: it is never early.
 #[test]
 fn a_canceled_sleep_continues_when_awaited_again() {
-    block_on(async {
+    on_virtual_time(async {
         let deadline = Instant::now() + 8 * SHORT;
         let mut asleep = gimmal::time::sleep_until(deadline);
         let error = timeout(SHORT, &mut asleep).await;
@@ -216,7 +216,7 @@ fn a_canceled_sleep_continues_when_awaited_again() {
 /// "The tick is not consumed."
 #[test]
 fn a_canceled_tick_comes_when_it_is_due() {
-    block_on(async {
+    on_virtual_time(async {
         let mut ticks = interval(LONG);
         ticks.tick().await.unwrap();
         assert!(timeout(SHORT, ticks.tick()).await.is_err());
@@ -226,7 +226,7 @@ fn a_canceled_tick_comes_when_it_is_due() {
 
 #[test]
 fn a_canceled_join_can_be_awaited_again() {
-    block_on(async {
+    on_virtual_time(async {
         let (sender, receiver) = async_channel::bounded::<u8>(1);
         let mut task = spawn(async move { receiver.recv().await.unwrap() });
         for _ in 0..3 {
@@ -242,7 +242,7 @@ fn a_canceled_join_can_be_awaited_again() {
 /// A leaf that is no longer awaited delays nothing: after the cancel, the future waits only for a foreign future (C6).
 #[test]
 fn a_leaf_abandoned_for_a_foreign_future_does_not_delay_a_timeout() {
-    block_on(async {
+    on_virtual_time(async {
         for kind in KINDS {
             let mut leaf = Waits::new(kind);
             let ended = timeout_any(SHORT, async {
@@ -326,7 +326,7 @@ fn a_leaf_taken_over_by_another_task_does_not_delay_a_canceled_scope() {
 /// A scope polled inside a canceled one is canceled there, and no longer canceled when it is polled elsewhere.
 #[test]
 fn a_scope_that_leaves_a_canceled_one_is_no_longer_canceled() {
-    block_on(async {
+    on_virtual_time(async {
         let (outer, inner) = (Scope::new(), Scope::new());
         outer.cancel();
         let mut wait = Box::pin(inner.run(sleep(SHORT)));
@@ -374,7 +374,7 @@ fn a_scope_that_outlives_its_parent_moves_to_the_next() {
 /// However a scope's future ends, the enclosing scope is current afterward.
 #[test]
 fn a_panic_in_a_scope_leaves_it() {
-    block_on(async {
+    on_virtual_time(async {
         let handle = Handle::current();
         let (outer, inner) = (Scope::new(), Scope::new());
         let ended = outer

@@ -2,7 +2,7 @@
 //! does not.
 
 use crate::{LONG, SHORT, pipe, settle, until};
-use common::{Journal, block_on, ran_in_own_process};
+use common::{Journal, block_on, on_virtual_time, ran_in_own_process};
 use gimmal::cancel::{Canceled, Scope, cancelable, shield};
 use gimmal::time::timeout;
 use gimmal::{Handle, is_canceled, sleep, spawn, yield_now};
@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 #[test]
 fn a_task_does_not_belong_to_the_scope_that_spawned_it() {
-    block_on(async {
+    on_virtual_time(async {
         let (file, mut writer) = pipe();
         let scope = Scope::new();
         let task = scope
@@ -46,7 +46,7 @@ fn a_task_does_not_belong_to_the_scope_that_spawned_it() {
 
 #[test]
 fn a_canceled_task_cleans_up_and_returns_its_value() {
-    block_on(async {
+    on_virtual_time(async {
         let (file, _writer) = pipe();
         let journal = Journal::default();
         let theirs = journal.clone();
@@ -95,7 +95,7 @@ fn a_canceled_task_that_waits_for_a_foreign_future_is_dropped() {
 
 #[test]
 fn a_task_canceled_twice_is_canceled_once() {
-    block_on(async {
+    on_virtual_time(async {
         let task = spawn(async {
             let mut times = 0;
             if sleep(LONG).await.is_err() {
@@ -131,7 +131,7 @@ fn a_finished_task_is_not_canceled() {
 
 #[test]
 fn a_task_canceled_before_its_first_poll_starts_in_a_canceled_scope() {
-    block_on(async {
+    on_virtual_time(async {
         let begun = Rc::new(Cell::new(false));
         let theirs = begun.clone();
         // Operations that the runtime submits for itself.

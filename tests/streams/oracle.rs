@@ -2,7 +2,9 @@
 //! ring.
 
 use crate::{Ends, Socket, on_each, streams, write_plain};
-use common::{Random, errno};
+use common::errno;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -61,112 +63,171 @@ fn sendv_plain(fd: &OwnedFd, bufs: &[Vec<u8>]) -> Answer {
 }
 
 on_each! {
-    /// A thousand random calls, until one side has ended in some way, and a few calls more.
-    every_call_returns_what_the_plain_call_returns: answers;
     /// Empty writes complete at once, and the peer sees nothing.
     empty_writes_behave_as_the_plain_call: sends_nothing;
 }
 
-async fn answers<S: Socket>(ends: Ends) {
-    let mut random = Random::new();
-    println!("{random:?}");
-    for _ in 0..60 {
-        // Our stream and the plain one. The peers of both never use a ring.
-        let (left, ours) = ends();
-        let (plain_left, plain) = ends();
-        let ours = S::of(ours);
-        let mut lefts = Some((left, plain_left));
-        // The number of available bytes, and whether the stream has ended.
-        let (mut there, mut ended, mut next) = (0, false, 0_u8);
-        for _ in 0..80 {
-            let size = 1 + random.below(40);
-            let (expected, got): (Answer, Answer) = match random.below(12) {
-                0..=3 => {
-                    if let Some((left, plain_left)) = &lefts
-                        && !ended
-                    {
-                        let text: Vec<u8> = (0..size).map(|n| next.wrapping_add(n as u8)).collect();
-                        next = next.wrapping_add(size as u8);
-                        write_plain(left, &text);
-                        write_plain(plain_left, &text);
-                        there += size;
-                    }
-                    continue;
+/// What happens to a connection: calls on it, and what its peer does.
+#[derive(Clone, Debug)]
+enum StreamEvent {
+    Arrive(usize),
+    Peek(usize),
+    Read(usize),
+    ReadVectored([usize; 3]),
+    ReadExact(usize),
+    Write(usize),
+    WriteVectored([usize; 2]),
+    End(StreamEnd),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum StreamEnd {
+    /// The peer closes. If it leaves our bytes unread, the connection is reset.
+    Close,
+    Reset,
+    PeerShutdown,
+    OwnShutdown,
+}
+
+fn stream_event() -> impl Strategy<Value = StreamEvent> {
+    let size = || 1..41_usize;
+    let end = prop::sample::select(vec![
+        StreamEnd::Close,
+        StreamEnd::Reset,
+        StreamEnd::PeerShutdown,
+        StreamEnd::OwnShutdown,
+    ]);
+    prop_oneof![
+        32 => size().prop_map(StreamEvent::Arrive),
+        8 => size().prop_map(StreamEvent::Peek),
+        16 => size().prop_map(StreamEvent::Read),
+        8 => (0..5_usize, size(), 0..9_usize)
+            .prop_map(|(first, second, third)| StreamEvent::ReadVectored([first, second, third])),
+        8 => size().prop_map(StreamEvent::ReadExact),
+        8 => (0..30_usize).prop_map(StreamEvent::Write),
+        8 => [0..30_usize, 0..3_usize].prop_map(StreamEvent::WriteVectored),
+        1 => end.prop_map(StreamEvent::End),
+    ]
+}
+
+/// Up to 80 calls, until one side has ended in some way, and a few calls more.
+#[test]
+fn every_call_returns_what_the_plain_call_returns() {
+    if common::ran_in_own_process() {
+        return;
+    }
+    each_matches::<gimmal::net::TcpStream>(crate::tcp);
+    each_matches::<gimmal::net::UnixStream>(crate::unix);
+    each_matches::<gimmal::net::UnixStream>(crate::socketpair);
+}
+
+fn each_matches<S: Socket>(ends: Ends) {
+    let config = ProptestConfig {
+        cases: 60,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let events = proptest::collection::vec(stream_event(), 0..80);
+    let run = TestRunner::new(config).run(&events, |events| {
+        common::block_on(answers::<S>(ends, &events));
+        Ok(())
+    });
+    run.unwrap_or_else(|error| panic!("{error}"));
+}
+
+async fn answers<S: Socket>(ends: Ends, events: &[StreamEvent]) {
+    // Our stream and the plain one. The peers of both never use a ring.
+    let (left, ours) = ends();
+    let (plain_left, plain) = ends();
+    let ours = S::of(ours);
+    let mut lefts = Some((left, plain_left));
+    // The number of available bytes, and whether the stream has ended.
+    let (mut there, mut ended, mut next) = (0, false, 0_u8);
+    for event in events {
+        let (expected, got): (Answer, Answer) = match *event {
+            StreamEvent::Arrive(size) => {
+                if let Some((left, plain_left)) = &lefts
+                    && !ended
+                {
+                    let text: Vec<u8> = (0..size).map(|n| next.wrapping_add(n as u8)).collect();
+                    next = next.wrapping_add(size as u8);
+                    write_plain(left, &text);
+                    write_plain(plain_left, &text);
+                    there += size;
                 }
-                4 if there > 0 || ended => {
-                    let buf = ours.peek(vec![0; size]).await;
-                    let expected = recv_plain(&plain, size, libc::MSG_PEEK);
-                    (expected, one(buf))
-                }
-                5 | 6 if there > 0 || ended => {
-                    let buf = ours.read(Vec::with_capacity(size)).await;
-                    // The capacity of a vector may exceed the requested one.
-                    let expected = recv_plain(&plain, size, 0);
-                    (expected, one(buf))
-                }
-                7 if there > 0 || ended => {
-                    let sizes = [random.below(5), size, random.below(9)];
-                    let bufs = sizes.map(|len| vec![0; len]);
-                    let got = ours.read_vectored(bufs).await;
-                    let got = got.map(|(n, bufs)| (n, Vec::from(bufs)));
-                    let got = got.map_err(|error| number(error.error()));
-                    (readv_plain(&plain, &sizes), got)
-                }
-                8 if there >= size => {
-                    let got = ours.read_exact(vec![0; size], size).await;
-                    let got = got.map(|buf| (buf.len(), vec![buf]));
-                    let got = got.map_err(|error| number(error.error()));
-                    (recv_plain(&plain, size, libc::MSG_WAITALL), got)
-                }
-                9 => {
-                    let text = vec![1; random.below(30)];
-                    let expected = sendv_plain(&plain, std::slice::from_ref(&text));
-                    let got = ours.write(text).await;
-                    let got = got.map(|(n, _)| (n, Vec::new()));
-                    (expected, got.map_err(|error| number(error.error())))
-                }
-                10 => {
-                    let texts = vec![vec![1; random.below(30)], vec![2; random.below(3)]];
-                    let expected = sendv_plain(&plain, &texts);
-                    let got = ours.write_vectored(texts).await;
-                    let got = got.map(|(n, _)| (n, Vec::new()));
-                    (expected, got.map_err(|error| number(error.error())))
-                }
-                11 if random.one_in(8) => {
-                    ended = true;
-                    match random.below(4) {
-                        // The peers are closed; if they leave our bytes unread, the connection is reset.
-                        0 => drop(lefts.take()),
-                        1 => {
-                            if let Some((left, plain_left)) = lefts.take() {
-                                for fd in [left, plain_left] {
-                                    let socket = socket2::SockRef::from(&fd);
-                                    let _ = socket.set_linger(Some(std::time::Duration::ZERO));
-                                }
+                continue;
+            }
+            StreamEvent::Peek(size) if there > 0 || ended => {
+                let buf = ours.peek(vec![0; size]).await;
+                let expected = recv_plain(&plain, size, libc::MSG_PEEK);
+                (expected, one(buf))
+            }
+            StreamEvent::Read(size) if there > 0 || ended => {
+                let buf = ours.read(Vec::with_capacity(size)).await;
+                // The capacity of a vector may exceed the requested one.
+                let expected = recv_plain(&plain, size, 0);
+                (expected, one(buf))
+            }
+            StreamEvent::ReadVectored(sizes) if there > 0 || ended => {
+                let bufs = sizes.map(|len| vec![0; len]);
+                let got = ours.read_vectored(bufs).await;
+                let got = got.map(|(n, bufs)| (n, Vec::from(bufs)));
+                let got = got.map_err(|error| number(error.error()));
+                (readv_plain(&plain, &sizes), got)
+            }
+            StreamEvent::ReadExact(size) if there >= size => {
+                let got = ours.read_exact(vec![0; size], size).await;
+                let got = got.map(|buf| (buf.len(), vec![buf]));
+                let got = got.map_err(|error| number(error.error()));
+                (recv_plain(&plain, size, libc::MSG_WAITALL), got)
+            }
+            StreamEvent::Write(size) => {
+                let text = vec![1; size];
+                let expected = sendv_plain(&plain, std::slice::from_ref(&text));
+                let got = ours.write(text).await;
+                let got = got.map(|(n, _)| (n, Vec::new()));
+                (expected, got.map_err(|error| number(error.error())))
+            }
+            StreamEvent::WriteVectored([first, second]) => {
+                let texts = vec![vec![1; first], vec![2; second]];
+                let expected = sendv_plain(&plain, &texts);
+                let got = ours.write_vectored(texts).await;
+                let got = got.map(|(n, _)| (n, Vec::new()));
+                (expected, got.map_err(|error| number(error.error())))
+            }
+            StreamEvent::End(end) => {
+                ended = true;
+                match end {
+                    StreamEnd::Close => drop(lefts.take()),
+                    StreamEnd::Reset => {
+                        if let Some((left, plain_left)) = lefts.take() {
+                            for fd in [left, plain_left] {
+                                let socket = socket2::SockRef::from(&fd);
+                                let _ = socket.set_linger(Some(std::time::Duration::ZERO));
                             }
                         }
-                        2 => {
-                            if let Some((left, plain_left)) = &lefts {
-                                for fd in [left, plain_left] {
-                                    let _ = socket2::SockRef::from(fd).shutdown(Shutdown::Write);
-                                }
+                    }
+                    StreamEnd::PeerShutdown => {
+                        if let Some((left, plain_left)) = &lefts {
+                            for fd in [left, plain_left] {
+                                let _ = socket2::SockRef::from(fd).shutdown(Shutdown::Write);
                             }
                         }
-                        _ => {
-                            let expected = socket2::SockRef::from(&plain).shutdown(Shutdown::Read);
-                            let got = ours.shutdown(Shutdown::Read);
-                            let errno = |error: io::Error| error.raw_os_error();
-                            assert_eq!(got.map_err(errno), expected.map_err(errno));
-                        }
                     }
-                    there = bytes_there(&plain);
-                    continue;
+                    StreamEnd::OwnShutdown => {
+                        let expected = socket2::SockRef::from(&plain).shutdown(Shutdown::Read);
+                        let got = ours.shutdown(Shutdown::Read);
+                        let errno = |error: io::Error| error.raw_os_error();
+                        assert_eq!(got.map_err(errno), expected.map_err(errno));
+                    }
                 }
-                _ => continue,
-            };
-            assert_eq!(got, expected, "{there} bytes available; ended: {ended}");
-            there = bytes_there(&plain);
-        }
+                there = bytes_there(&plain);
+                continue;
+            }
+            _ => continue,
+        };
+        assert_eq!(got, expected, "{there} bytes available; ended: {ended}");
+        there = bytes_there(&plain);
     }
 }
 

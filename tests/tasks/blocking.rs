@@ -15,9 +15,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const AMPLE: Duration = Duration::from_secs(20);
+/// Waited for in full only if the test fails.
+const AMPLE: Duration = Duration::from_secs(3600);
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A closure that reports its start, then waits until it is released.
@@ -458,7 +459,6 @@ fn at_the_end_of_run_waiting_closures_are_canceled_and_running_ones_awaited() {
     let (dropped, tally) = tally();
     let kept = outcome.clone();
     let builder = Runtime::builder().blocking_threads(1).grace_period(AMPLE);
-    let start = Instant::now();
     let ended: io::Result<()> = builder.run(async move {
         let (running, closure) = held(7);
         let handle = spawn_blocking(closure);
@@ -486,7 +486,6 @@ fn at_the_end_of_run_waiting_closures_are_canceled_and_running_ones_awaited() {
     ended.unwrap();
     assert_eq!(*outcome.lock().unwrap(), ["withdrawn", "ran: 7"]);
     assert_eq!(dropped.load(Ordering::SeqCst), 1);
-    assert!(start.elapsed() < AMPLE);
 }
 
 #[test]
@@ -499,7 +498,6 @@ fn abandoning_a_closure_ends_the_wait_at_once_and_disposes_of_the_late_result() 
         .hear(Runtime::builder())
         .grace_period(AMPLE)
         .shutdown_timeout(AMPLE);
-    let start = Instant::now();
     let Held { begun, release } = running;
     let ended: io::Result<()> = builder.run(async move {
         let slow = spawn_abandonable(closure, move |late| disposed.send(late).unwrap());
@@ -513,7 +511,6 @@ fn abandoning_a_closure_ends_the_wait_at_once_and_disposes_of_the_late_result() 
     });
     ended.unwrap();
     // `run` has returned while the closure still runs: nothing has to wait for it.
-    assert!(start.elapsed() < AMPLE);
     assert_eq!(tell.try_recv(), Ok(true));
     assert!(disposal.try_recv().is_err());
     release.send(()).unwrap();
@@ -604,9 +601,7 @@ fn dropping_a_runtime_drops_waiting_closures_and_awaits_running_ones() {
         }
         drop((one, two));
     });
-    let start = Instant::now();
     drop(runtime);
-    assert!(start.elapsed() < AMPLE);
     releaser.join().unwrap();
     assert_eq!(never_ran.load(Ordering::SeqCst), 1);
     assert_eq!(ran.load(Ordering::SeqCst), 1);

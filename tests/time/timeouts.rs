@@ -30,11 +30,18 @@ const LONG: Duration = Duration::from_secs(3600);
 /// Nothing in these tests may take this long.
 const AMPLE: Duration = Duration::from_secs(10);
 
+/// Runs a test on virtual time.
 fn run<T>(main: impl Future<Output = T>) -> T {
-    let start = std::time::Instant::now();
-    let output = Runtime::new().unwrap().block_on(main);
-    assert!(start.elapsed() < AMPLE, "not on time");
+    let mut runtime = Runtime::builder().virtual_time().build().unwrap();
+    let start = runtime.handle().now();
+    let output = runtime.block_on(main);
+    assert!(runtime.handle().now() - start < AMPLE, "not on time");
     output
+}
+
+/// Runs a test in which a task computes until a deadline passes, or never stops to run: virtual time would stand still.
+fn run_in_real_time<T>(main: impl Future<Output = T>) -> T {
+    Runtime::new().unwrap().block_on(main)
 }
 
 type Never = io::Result<()>;
@@ -79,7 +86,7 @@ fn a_timeout_is_never_early() {
 
 #[test]
 fn a_success_is_returned_even_when_late() {
-    run(async {
+    run_in_real_time(async {
         // In time.
         assert_eq!(timeout(LONG, async { Ok::<_, Canceled>(1) }).await, Ok(1));
         // The deadline passed before the first poll, but nothing in the future notices.
@@ -337,7 +344,7 @@ impl<T> Oneshot<T> {
 /// Foreign futures that never end are dropped on time.
 #[test]
 fn foreign_futures_that_never_end_are_dropped_on_time() {
-    run(async {
+    run_in_real_time(async {
         let (_sender, receiver) = async_channel::bounded::<u8>(1);
         let oneshot = Oneshot::<u8>::new();
         type Foreign<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -985,7 +992,7 @@ fn ten_thousand_timeouts_leave_nothing_behind() {
 
 #[test]
 fn the_time_counts_from_the_first_poll() {
-    run(async {
+    run_in_real_time(async {
         let asked = async || Ok::<_, Canceled>(cancel::deadline().unwrap());
         let whole = timeout(LONG, asked());
         let any = timeout_any(LONG, asked());

@@ -68,7 +68,7 @@ fn timers_armed_in_one_turn_fire_by_nanosecond_and_then_in_order_of_arming() {
     everywhere(|builder| {
         let mut random = Random::new();
         let order = Rc::new(RefCell::new(Vec::new()));
-        let builder = builder.budget(10_000, LONG);
+        let builder = builder.virtual_time().budget(10_000, LONG);
         builder.build().unwrap().block_on(async {
             // Far enough away that all timers are armed by then.
             let base = Instant::now() + Duration::from_millis(300);
@@ -94,7 +94,7 @@ fn timers_armed_in_one_turn_fire_by_nanosecond_and_then_in_order_of_arming() {
 #[test]
 fn an_earlier_timer_set_later_is_not_missed() {
     everywhere(|builder| {
-        builder.build().unwrap().block_on(async {
+        builder.virtual_time().build().unwrap().block_on(async {
             let far = spawn(sleep(LONG));
             yield_now().await;
             for _ in 0..20 {
@@ -145,7 +145,7 @@ fn an_earlier_timer_set_while_the_runtime_waits_is_not_missed() {
 #[test]
 fn a_timer_set_by_one_task_while_all_others_sleep() {
     everywhere(|builder| {
-        builder.build().unwrap().block_on(async {
+        builder.virtual_time().build().unwrap().block_on(async {
             let sleepers: Vec<_> = (0..100).map(|_| spawn(sleep(LONG))).collect();
             let chain = spawn(async {
                 for n in (0..30u64).rev() {
@@ -190,7 +190,7 @@ fn a_hundred_thousand_sleeps_at_once() {
 fn a_sleep_is_polled_at_its_start_and_at_its_end() {
     everywhere(|builder| {
         let polls = Rc::new(Cell::new(0));
-        builder.build().unwrap().block_on(async {
+        builder.virtual_time().build().unwrap().block_on(async {
             spawn(counted(&polls, sleep(PENDING)))
                 .await
                 .unwrap()
@@ -271,7 +271,7 @@ fn a_zero_sleep_in_a_canceled_scope_is_canceled() {
 #[test]
 fn an_unrepresentable_deadline_never_passes() {
     everywhere(|builder| {
-        builder.build().unwrap().block_on(async {
+        builder.virtual_time().build().unwrap().block_on(async {
             let mut never = sleep(Duration::MAX);
             assert!(poll_once(&mut never).await.is_pending());
             sleep(micros(500)).await.unwrap();
@@ -286,7 +286,7 @@ fn an_unrepresentable_deadline_never_passes() {
 #[test]
 fn a_sleep_can_be_moved_earlier_and_later() {
     everywhere(|builder| {
-        builder.build().unwrap().block_on(async {
+        builder.virtual_time().build().unwrap().block_on(async {
             let mut slept = sleep(LONG);
             assert!(poll_once(&mut slept).await.is_pending());
             let near = Instant::now() + micros(300);
@@ -313,7 +313,7 @@ fn a_sleep_can_be_moved_earlier_and_later() {
 #[test]
 fn a_sleep_dropped_at_every_poll_leaves_no_timer() {
     everywhere(|builder| {
-        builder.build().unwrap().block_on(async {
+        builder.virtual_time().build().unwrap().block_on(async {
             let timers = || Handle::current().stats().timers;
             drop(sleep(LONG));
             let mut slept = sleep(LONG);
@@ -394,29 +394,34 @@ fn timers_are_set_moved_and_dropped_at_random() {
 #[test]
 fn sleeps_work_in_foreign_combinators() {
     everywhere(|builder| {
-        builder.build().unwrap().block_on(async {
-            // `FuturesUnordered` yields them in order of completion.
-            let start = Instant::now();
-            let mut all: FuturesUnordered<_> = [5u32, 1, 4, 2, 3]
-                .into_iter()
-                .map(|n| sleep_until(start + PENDING * n).map(move |slept| (n, slept)))
-                .collect();
-            let mut order = Vec::new();
-            while let Some((n, slept)) = all.next().await {
-                slept.unwrap();
-                assert!(start.elapsed() >= PENDING * n);
-                order.push(n);
-            }
-            assert_eq!(order, [1, 2, 3, 4, 5]);
-            let first = select! {
-                _ = sleep(LONG).fuse() => "far",
-                near = sleep(micros(200)).fuse() => { near.unwrap(); "near" }
-            };
-            assert_eq!(first, "near");
-            let all = future::join_all((0..500).map(|n| sleep(micros(n * 3)))).await;
-            assert!(all.iter().all(|slept| *slept == Ok(())));
-            assert_eq!(Handle::current().stats().timers, 0);
-        });
+        builder
+            .virtual_time()
+            .jump_threshold(Duration::ZERO)
+            .build()
+            .unwrap()
+            .block_on(async {
+                // `FuturesUnordered` yields them in order of completion.
+                let start = Instant::now();
+                let mut all: FuturesUnordered<_> = [5u32, 1, 4, 2, 3]
+                    .into_iter()
+                    .map(|n| sleep_until(start + PENDING * n).map(move |slept| (n, slept)))
+                    .collect();
+                let mut order = Vec::new();
+                while let Some((n, slept)) = all.next().await {
+                    slept.unwrap();
+                    assert!(start.elapsed() >= PENDING * n);
+                    order.push(n);
+                }
+                assert_eq!(order, [1, 2, 3, 4, 5]);
+                let first = select! {
+                    _ = sleep(LONG).fuse() => "far",
+                    near = sleep(micros(200)).fuse() => { near.unwrap(); "near" }
+                };
+                assert_eq!(first, "near");
+                let all = future::join_all((0..500).map(|n| sleep(micros(n * 3)))).await;
+                assert!(all.iter().all(|slept| *slept == Ok(())));
+                assert_eq!(Handle::current().stats().timers, 0);
+            });
     });
 }
 
@@ -424,7 +429,7 @@ fn sleeps_work_in_foreign_combinators() {
 fn a_sleep_that_moves_between_tasks_wakes_its_last_poller() {
     everywhere(|builder| {
         let (first, second) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-        builder.build().unwrap().block_on(async {
+        builder.virtual_time().build().unwrap().block_on(async {
             let (send, receive) = async_channel::bounded(1);
             let giver = spawn(counted(&first, async move {
                 let mut slept = sleep(PENDING);
@@ -536,7 +541,7 @@ fn missed_ticks_burst_or_are_delayed_or_skipped() {
 #[test]
 fn a_dropped_tick_is_not_consumed() {
     everywhere(|builder| {
-        builder.build().unwrap().block_on(async {
+        builder.virtual_time().build().unwrap().block_on(async {
             let first = Instant::now() + PENDING;
             let mut ticks = interval_at(first, LONG);
             for _ in 0..5 {
@@ -614,7 +619,7 @@ fn deadlines_that_pass_between_two_runs_are_not_missed() {
 #[test]
 fn a_timer_without_an_effective_waker_fires() {
     everywhere(|builder| {
-        builder.build().unwrap().block_on(async {
+        builder.virtual_time().build().unwrap().block_on(async {
             let mut slept = sleep(PENDING);
             assert!(poll_with(Waker::noop(), &mut slept).is_pending());
             sleep(PENDING).await.unwrap();
@@ -725,7 +730,7 @@ fn a_reset_interval_ticks_a_period_later() {
 #[test]
 fn an_interval_is_a_stream_of_its_ticks() {
     everywhere(|builder| {
-        builder.build().unwrap().block_on(async {
+        builder.virtual_time().build().unwrap().block_on(async {
             let period = micros(700);
             let first = Instant::now() + Duration::from_millis(2);
             let mut ticks = interval_at(first, period);

@@ -68,6 +68,18 @@ impl FromMessage for RecvMeta {
     fn from_message(message: Message<'_>) -> io::Result<RecvMeta> {
         let (full_len, control) = (message.full_len, message.control);
         let (len, from) = <(usize, SocketAddr)>::from_message(message)?;
+        Ok(RecvMeta::new(len, full_len, from, control))
+    }
+}
+
+impl RecvMeta {
+    /// Takes what the ancillary data says.
+    pub(in crate::net) fn new(
+        len: usize,
+        full_len: usize,
+        from: SocketAddr,
+        control: &[u8],
+    ) -> RecvMeta {
         let mut meta = RecvMeta {
             len,
             full_len,
@@ -82,11 +94,9 @@ impl FromMessage for RecvMeta {
         for (level, kind, data) in ControlMessages(control) {
             meta.take(level, kind, data);
         }
-        Ok(meta)
+        meta
     }
-}
 
-impl RecvMeta {
     fn take(&mut self, level: i32, kind: i32, data: &[u8]) {
         let number = data.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes));
         let octet = number.and_then(|number| u8::try_from(number).ok());
@@ -124,7 +134,7 @@ fn time(data: &[u8]) -> Option<SystemTime> {
     let (seconds, rest) = data.split_first_chunk()?;
     let seconds = u64::try_from(i64::from_ne_bytes(*seconds)).ok()?;
     let nanoseconds = u32::try_from(i64::from_ne_bytes(*rest.first_chunk()?)).ok()?;
-    Some(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds))
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanoseconds))
 }
 
 /// The metadata of a datagram to send with [`UdpSocket::send_msg`](super::UdpSocket::send_msg).
@@ -269,5 +279,23 @@ impl SendMeta {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_that_no_clock_shows_is_none() {
+        let data = |seconds: i64, nanoseconds: i64| {
+            [seconds.to_ne_bytes(), nanoseconds.to_ne_bytes()].concat()
+        };
+        let second = SystemTime::UNIX_EPOCH + Duration::new(1, 5);
+        assert_eq!(time(&data(1, 5)), Some(second));
+        assert_eq!(time(&data(-1, 5)), None);
+        assert_eq!(time(&data(1, -5)), None);
+        assert_eq!(time(&data(i64::MAX, i64::from(u32::MAX))), None);
+        assert_eq!(time(&data(1, 5)[..15]), None);
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 const PATH_BYTES: usize = 108;
 
 /// Returns the address of a path, or an error that says why the path is not valid.
-pub(super) fn of_path(path: &Path) -> io::Result<SocketAddr> {
+pub(in crate::net) fn of_path(path: &Path) -> io::Result<SocketAddr> {
     let bytes = path.as_os_str().as_bytes();
     let why = if bytes.is_empty() {
         "it is empty".to_owned()
@@ -34,7 +34,7 @@ pub(super) fn of_path(path: &Path) -> io::Result<SocketAddr> {
 }
 
 /// Converts an address from std's type to the kernel's.
-pub(super) fn to_kernel(address: &SocketAddr) -> io::Result<SockAddr> {
+pub(in crate::net) fn to_kernel(address: &SocketAddr) -> io::Result<SockAddr> {
     if let Some(path) = address.as_pathname() {
         return SockAddr::unix(path);
     }
@@ -49,7 +49,7 @@ pub(super) fn to_kernel(address: &SocketAddr) -> io::Result<SockAddr> {
 }
 
 /// Converts an address from the kernel's type to std's.
-pub(super) fn from_kernel(address: &SockAddr) -> io::Result<SocketAddr> {
+pub(in crate::net) fn from_kernel(address: &SockAddr) -> io::Result<SocketAddr> {
     if let Some(path) = address.as_pathname() {
         return SocketAddr::from_pathname(path);
     }
@@ -61,7 +61,7 @@ pub(super) fn from_kernel(address: &SockAddr) -> io::Result<SocketAddr> {
 }
 
 /// Returns the address of an unbound socket.
-pub(super) fn unnamed() -> io::Result<SocketAddr> {
+pub(in crate::net) fn unnamed() -> io::Result<SocketAddr> {
     SocketAddr::from_pathname("")
 }
 

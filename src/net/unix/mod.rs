@@ -1,6 +1,6 @@
 //! Unix sockets, between processes of one machine.
 
-mod address;
+pub(super) mod address;
 mod datagram;
 mod listener;
 mod stream;

@@ -3,7 +3,7 @@
 //! A closure is Waiting → Running → Ended → Taken. While Waiting it can be withdrawn, which ends it with an error without
 //! running it. Once Running it is waited for, unless it was declared abandonable (C10).
 
-use super::{Pool, lock};
+use super::Pool;
 use crate::error::JoinError;
 use crate::runtime::core::Core;
 use crate::runtime::current::{self, drop_waker};
@@ -11,20 +11,20 @@ use crate::runtime::fault::{Hook, catch};
 use crate::runtime::leaf::poll_coop_budget;
 use crate::runtime::scopes::Waiting;
 use crate::tasks::copy_waker;
+use crate::threading::{Arc, AtomicBool, Mutex, lock};
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 
 /// The output of a closure, without its type: else a program would contain the code of jobs for each type of output.
-type Output = Box<dyn Any + Send>;
-type Closure = Box<dyn FnOnce() -> Output + Send>;
-type Disposal = Box<dyn FnOnce(Output) + Send>;
+pub(super) type Output = Box<dyn Any + Send>;
+pub(super) type Closure = Box<dyn FnOnce() -> Output + Send>;
+pub(super) type Disposal = Box<dyn FnOnce(Output) + Send>;
 type JobResult = Result<Output, JoinError>;
 
 enum JobStage {
@@ -66,6 +66,23 @@ pub(super) struct Job {
 }
 
 impl Job {
+    /// Creates a job that waits. It is abandonable if there is something to dispose of its late result.
+    #[track_caller]
+    pub(super) fn new(closure: Closure, dispose: Option<Disposal>, hook: Hook) -> Arc<Job> {
+        Arc::new(Job {
+            abandonable: dispose.is_some(),
+            state: Mutex::new(JobState {
+                stage: JobStage::Waiting(closure),
+                waker: None,
+                dispose,
+                detached: false,
+            }),
+            over: Arc::default(),
+            hook,
+            location: Location::caller(),
+        })
+    }
+
     /// Runs the closure, unless it was withdrawn.
     pub(super) fn run(&self) {
         let closure = lock(&self.state).take_closure(JobStage::Running);
@@ -245,18 +262,7 @@ fn typed<T: 'static>(output: Output) -> T {
 fn start<T>(closure: Closure, dispose: Option<Disposal>) -> BlockingHandle<T> {
     // Starting may drop the closure, which runs user code: hold the runtime, but borrow nothing of it.
     let core = current::required();
-    let job = Arc::new(Job {
-        abandonable: dispose.is_some(),
-        state: Mutex::new(JobState {
-            stage: JobStage::Waiting(closure),
-            waker: None,
-            dispose,
-            detached: false,
-        }),
-        over: Arc::default(),
-        hook: core.hook.clone(),
-        location: Location::caller(),
-    });
+    let job = Job::new(closure, dispose, core.hook.clone());
     if core.is_canceled() {
         // The cancel cut this call short, whether or not the handle is awaited (C7).
         core.attribute_canceled();
@@ -265,11 +271,7 @@ fn start<T>(closure: Closure, dispose: Option<Disposal>) -> BlockingHandle<T> {
         core.pool.start(job.clone());
     }
     BlockingHandle {
-        handle: JobHandle {
-            job,
-            pool: core.pool.clone(),
-            waiting: Waiting::default(),
-        },
+        handle: JobHandle::new(job, core.pool.clone()),
         output: PhantomData,
     }
 }
@@ -313,7 +315,7 @@ pub struct BlockingHandle<T> {
 }
 
 /// A handle without the type of the output.
-struct JobHandle {
+pub(super) struct JobHandle {
     job: Arc<Job>,
     pool: Pool,
     waiting: Waiting,
@@ -323,8 +325,7 @@ impl<T> BlockingHandle<T> {
     /// Removes the closure from the queue if no thread has started it: awaiting the handle then returns an error for
     /// which [`JoinError::is_aborted`] is true. A running closure cannot be stopped; awaiting the handle waits for it.
     pub fn abort(&self) {
-        self.handle.job.withdraw(JoinError::aborted());
-        self.handle.pool.forget(&self.handle.job);
+        self.handle.abort();
     }
 
     /// Whether the closure has ended or was removed from the queue, so that awaiting the handle does not wait.
@@ -345,6 +346,19 @@ impl<T: Send + 'static> Future for BlockingHandle<T> {
 }
 
 impl JobHandle {
+    pub(super) fn new(job: Arc<Job>, pool: Pool) -> JobHandle {
+        JobHandle {
+            job,
+            pool,
+            waiting: Waiting::default(),
+        }
+    }
+
+    pub(super) fn abort(&self) {
+        self.job.withdraw(JoinError::aborted());
+        self.pool.forget(&self.job);
+    }
+
     fn poll(&mut self, context: &Context<'_>) -> Poll<JobResult> {
         // A ready result uses up coop budget, as every ready leaf does.
         if self.job.is_finished() {
@@ -365,14 +379,19 @@ impl JobHandle {
             false
         };
         let outcome = self.poll_job(give_up, copy_waker(context.waker()));
-        if give_up && outcome.is_pending() {
+        if outcome.is_ready() {
+            // It may have ended in between.
+            self.waiting.end();
+        } else if give_up {
             // A thread has started it in between.
             self.waiting.hold(context, &self.job.over);
         }
         outcome
     }
 
-    fn poll_job(&self, give_up: bool, new: Waker) -> Poll<JobResult> {
+    /// Takes the result, or stores the waker and waits on. If `give_up`, ends the wait unless the closure has to be waited
+    /// for (C10).
+    pub(super) fn poll_job(&self, give_up: bool, new: Waker) -> Poll<JobResult> {
         let mut unstarted = None;
         let mut state = lock(&self.job.state);
         assert!(

@@ -17,9 +17,10 @@ use super::fault::Hook;
 use crate::error::JoinError;
 use crate::sys::no_thread;
 use crate::tasks::Inbox;
+use crate::threading::{Arc, Condvar, Mutex, lock, thread};
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// The default maximum of threads in a pool.
@@ -27,11 +28,6 @@ pub(super) const THREADS_MAX: usize = 64;
 
 /// How long a thread stays idle before it exits.
 const IDLE_MAX: Duration = Duration::from_secs(10);
-
-/// Locks a mutex and ignores poisoning: no code that can panic runs under these locks.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The threads of one runtime.
 #[derive(Clone)]
@@ -108,7 +104,7 @@ impl Pool {
         queue.threads += 1;
         drop(queue);
         let shared = self.0.clone();
-        let thread = std::thread::Builder::new().name(shared.thread_name.clone());
+        let thread = thread::Builder::new().name(shared.thread_name.clone());
         let serve: Box<dyn FnOnce() + Send> = Box::new(move || shared.serve());
         let started = thread.spawn(serve);
         if let Err(error) = started {
@@ -234,3 +230,6 @@ impl fmt::Debug for Pool {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, gimmal_loom))]
+mod models;

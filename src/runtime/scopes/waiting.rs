@@ -7,8 +7,8 @@ use crate::runtime::current::{self, drop_waker};
 use crate::runtime::leaf::LeafState;
 use crate::table::{Key, Leaf, LeafKind, Owner};
 use crate::tasks::copy_waker;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::threading::{Arc, AtomicBool};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 
 /// The row of a wait that has none in another table.

@@ -8,12 +8,12 @@ use crate::runtime::core::Core;
 use crate::runtime::current;
 use crate::table::Key;
 use crate::tasks::Task;
+use crate::threading::{Arc, AtomicU8, OnceLock};
 use std::any::Any;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker};
 
 /// A handle that aborts or cancels a task from any thread: see
@@ -95,6 +95,15 @@ impl AbortState {
         }
     }
 
+    /// Takes the requests that the task has not seen. Called when it is polled.
+    #[inline]
+    fn take(&self) -> u8 {
+        match self.flags.load(Ordering::Acquire) {
+            0 => 0,
+            _ => self.flags.swap(0, Ordering::AcqRel),
+        }
+    }
+
     /// Passes on to another state of the same task what was, and what will be, requested here.
     fn forward(&self, target: &Arc<AbortState>) {
         if self.target.set(target.clone()).is_ok() {
@@ -136,8 +145,8 @@ struct Abortable {
 
 impl Task for Abortable {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.ending.0.flags.load(Ordering::Acquire) != 0 {
-            let requests = self.ending.0.flags.swap(0, Ordering::AcqRel);
+        let requests = self.ending.0.take();
+        if requests != 0 {
             let core = current::required();
             let key = core.context.running.get();
             if requests & ABORT != 0 {
@@ -219,3 +228,7 @@ impl Core {
         }
     }
 }
+
+#[cfg(all(test, gimmal_loom))]
+#[path = "abort_models.rs"]
+mod models;

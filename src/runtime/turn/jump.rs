@@ -57,13 +57,13 @@ impl Jumps {
 }
 
 impl Core {
-    /// Returns how long to wait, in real time, or moves the clock to the next deadline. No task is ready.
+    /// Returns how long to wait, in real time. Or moves the clock to the next deadline, and returns `None`. No task is ready.
     #[cold]
-    pub(super) fn wait_or_jump(&self, jumps: &Jumps, limit: Option<Instant>) -> EnterWait {
+    pub(super) fn wait_or_jump(&self, jumps: &Jumps, limit: Option<Instant>) -> Option<EnterWait> {
         let retry = self.driver.borrow().next_retry();
         let wait_until = |until: Option<Instant>| {
             let earliest = [retry, until].into_iter().flatten().min();
-            earliest.map_or(EnterWait::Forever, EnterWait::Until)
+            Some(earliest.map_or(EnterWait::Forever, EnterWait::Until))
         };
         if !self.is_open() {
             return wait_until(limit);
@@ -87,10 +87,11 @@ impl Core {
         // Something may have happened since the ring and the inbox were last looked at.
         let has_news =
             self.driver.borrow_mut().needs_turn() || self.slot.inbox().has_remote_wakes();
-        if !has_news {
-            jumps.clock.move_to(deadline);
+        if has_news {
+            return Some(EnterWait::No);
         }
-        EnterWait::No
+        jumps.clock.move_to(deadline);
+        None
     }
 
     /// Returns how long what is pending keeps time from moving.

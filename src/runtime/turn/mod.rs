@@ -337,7 +337,9 @@ impl Core {
 
     /// Enters the kernel and reaps (steps 3 and 4).
     fn enter(&self, limit: Option<Instant>, scratch: &mut Scratch) {
-        let wait = self.wait_for(limit);
+        let Some(wait) = self.wait_for(limit) else {
+            return;
+        };
         let outcome = {
             let mut driver = self.driver.borrow_mut();
             if wait == EnterWait::No && !driver.needs_turn() {
@@ -445,10 +447,11 @@ impl Core {
         }
     }
 
-    /// Returns how long to wait in the kernel: not at all if a task is ready.
-    fn wait_for(&self, limit: Option<Instant>) -> EnterWait {
+    /// Returns how long to wait in the kernel: not at all if a task is ready. Returns `None` if virtual time has jumped: as
+    /// always, timers are to fire before the kernel is entered.
+    fn wait_for(&self, limit: Option<Instant>) -> Option<EnterWait> {
         if self.tasks.borrow().has_ready() || self.tidy_before_wait() {
-            return EnterWait::No;
+            return Some(EnterWait::No);
         }
         if let Some(jumps) = &self.turn.jumps {
             return self.wait_or_jump(jumps, limit);
@@ -456,7 +459,7 @@ impl Core {
         let timer = self.next_timer();
         let again = self.driver.borrow().next_deadline();
         let earliest = [timer, again, limit].into_iter().flatten().min();
-        earliest.map_or(EnterWait::Forever, EnterWait::Until)
+        Some(earliest.map_or(EnterWait::Forever, EnterWait::Until))
     }
 
     /// Returns when timers must be checked again.
