@@ -1002,17 +1002,21 @@ fn no_read_comes_between_two_receives_of_chunks() {
 /// the received bytes were delivered later.
 #[test]
 fn bytes_read_ahead_precede_those_of_a_waiting_read() {
-    if lacks_provided_buffers() {
-        return;
-    }
     let ran: io::Result<()> = Runtime::builder().receive_buffers(2, 16).run(async {
         let (client, server) = pair().await?;
         let (other_client, other_server) = pair().await?;
         let mut chunks = server.chunks();
         begin(&mut chunks).await;
         client.write_all(bytes(0, 64)).await?;
-        while taken_from_the_kernel(&server) < 32 {
+        for _ in 0..1000 {
+            if taken_from_the_kernel(&server) >= 32 {
+                break;
+            }
             next_turn().await;
+        }
+        if taken_from_the_kernel(&server) < 32 {
+            common::skip!("nothing is read ahead before Linux 6.17");
+            return Ok(());
         }
         next_turn().await;
         let mut read = server.read(vec![0; 64]);
