@@ -9,7 +9,9 @@ use super::fd::Descriptor;
 use super::fork::ForkMark;
 use signal_hook_registry::SigId;
 use std::io;
+use std::mem;
 use std::os::fd::RawFd;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -34,7 +36,9 @@ impl Caught {
         // (`signal-safety(7)`); it cannot panic, takes no lock and allocates nothing. It owns the eventfd that it
         // writes to, which `unregister` closes outside the handler, when no handler runs it any more. The registry
         // restores errno.
-        let action = unsafe { signal_hook_registry::register(signal, count) }?;
+        let action = with_blocked(signal, || unsafe {
+            signal_hook_registry::register(signal, count)
+        })?;
         Ok((Caught { action }, read))
     }
 
@@ -49,9 +53,28 @@ impl Caught {
             }
         };
         // SAFETY: as in `new`: atomic numbers and write(2), to an eventfd that is never closed.
-        let action = unsafe { signal_hook_registry::register(signal, count) }?;
+        let action = with_blocked(signal, || unsafe {
+            signal_hook_registry::register(signal, count)
+        })?;
         Ok(Caught { action })
     }
+}
+
+/// Calls `register` while this thread blocks the signal. The registry installs its handler before it stores the action: a
+/// signal in between would be lost, and so it waits. (Another thread of the process may still take it.)
+fn with_blocked<T>(signal: i32, register: impl FnOnce() -> T) -> T {
+    // SAFETY: a `sigset_t` is a plain array of bits, of which zeros are an empty set on Linux.
+    let (mut set, mut before): (libc::sigset_t, libc::sigset_t) = unsafe { mem::zeroed() };
+    // SAFETY: the set is valid, and only written during the call, which rejects a number that is no signal.
+    unsafe { libc::sigaddset(&raw mut set, signal) };
+    // SAFETY: both sets are valid during the call, which changes the mask of this thread.
+    let blocked =
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut before) };
+    assert_eq!(blocked, 0, "SIG_BLOCK is valid");
+    let registered = register();
+    // SAFETY: as above; the mask is the one that this thread had.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    registered
 }
 
 impl Drop for Caught {
