@@ -1,8 +1,9 @@
 //! What threads meet in: the locks, atomics and threads of the parts of this crate that more than one thread touches.
 //!
-//! They are std's, and what only one thread touches uses std directly. In the models (`cargo test --lib models` with `--cfg gimmal_loom`), they are loom's, which runs a test
-//! in every order that its threads can meet in, and lets each load return every value that the memory orderings allow.
-//! The models are beside what they are about, in files that end with `models.rs`.
+//! They are std's, and what only one thread touches uses std directly. In the models (`cargo test --lib models` with
+//! `--cfg gimmal_loom`), they are loom's, which runs a test in every order that its threads can meet in, and lets each
+//! load return every value that the memory orderings allow. The models are beside what they are about, in files that end
+//! with `models.rs`.
 
 #![forbid(unsafe_code)]
 
