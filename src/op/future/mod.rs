@@ -271,7 +271,8 @@ impl<O: Operation> Op<O> {
         }
     }
 
-    #[inline]
+    // It moves the operation, which is long: called, it would be moved twice.
+    #[inline(always)]
     fn finish(&mut self) -> O {
         self.state = OpState::Finished;
         match self.operation.take() {
