@@ -21,7 +21,7 @@ pub(super) struct Remote {
     inner: Mutex<RemoteInner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct RemoteInner {
     reason: Option<String>,
     waker: Option<Waker>,

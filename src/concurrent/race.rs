@@ -203,7 +203,7 @@ impl<F: Future> Race for Vec<F> {
 
     #[track_caller]
     fn into_race(self) -> RaceAll<F> {
-        assert!(!self.is_empty(), "a race of nobody would never end");
+        assert!(!self.is_empty(), "a race of no futures would never end");
         let racers = self.into_iter().map(Racer::new);
         Racing::new(List::new(racers, Location::caller()))
     }

@@ -31,8 +31,8 @@ struct Known {
 /// could neither be polled nor free its row on drop. (Only a wait's row can be sent back: [`give_back`].)
 pub(crate) type Local = PhantomData<*const ()>;
 
-/// Panic message for a call from outside a runtime.
-/// Out of line, as `foreign` is: these checks are inlined in many places, in every crate.
+/// Panics at a call from outside a runtime. Out of line, as `foreign` is: these checks are inlined in many places, in
+/// every crate.
 #[cold]
 #[inline(never)]
 #[track_caller]
@@ -40,6 +40,7 @@ fn none_current() -> ! {
     panic!("{NONE_CURRENT}")
 }
 
+/// Panics because a key of another runtime was used (O9).
 #[cold]
 #[inline(never)]
 #[track_caller]
@@ -47,6 +48,7 @@ fn foreign() -> ! {
     panic!("{FOREIGN}")
 }
 
+/// Panic message for a call from outside a runtime.
 const NONE_CURRENT: &str = "no gimmal runtime is current on this thread: call this from inside a future that \
                             gimmal::run or Runtime::block_on is running, on the thread that runs it";
 

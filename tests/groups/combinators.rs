@@ -208,7 +208,7 @@ fn empty_lists_are_ready_at_once() {
 }
 
 #[test]
-#[should_panic(expected = "a race of nobody")]
+#[should_panic(expected = "a race of no futures")]
 fn an_empty_race_panics() {
     drop(race(Vec::<std::future::Ready<u8>>::new()));
 }

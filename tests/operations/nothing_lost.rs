@@ -380,6 +380,7 @@ fn exact_reads_and_whole_writes_report_their_progress() {
             at += n;
         }
         writing.await.unwrap();
+        assert!(cuts > 0);
         assert_eq!(reader.read(vec![0; 8]).await.unwrap().0, 0);
     });
 }

@@ -26,8 +26,9 @@ pub(crate) enum LeafState {
 }
 
 impl LeafState {
-    /// Polls a leaf of this runtime (O9). `look` returns the result, if it is there. `wait` has the waker woken when it
-    /// may be; it is told whether the wait goes on, and returns a waker that was replaced.
+    /// Polls a leaf of this runtime (O9). `look` returns the result, if it is there. Otherwise `wait` stores the waker, to
+    /// be woken when the result may be there, and returns the waker that this replaces. Its last argument is true if the
+    /// leaf waited before.
     #[inline]
     pub(crate) fn poll<T>(
         &mut self,

@@ -71,7 +71,6 @@ pub(crate) struct Turn {
     is_disposing: Cell<bool>,
     /// Foreign wakers to wake once no call of the current runtime is on the stack.
     unwoken: RefCell<Vec<Waker>>,
-    has_unwoken: Cell<bool>,
 }
 
 impl Turn {
@@ -521,7 +520,6 @@ impl Core {
     fn wake_or_keep(&self, waker: Waker) {
         if is_in_use() {
             self.turn.unwoken.borrow_mut().push(waker);
-            self.turn.has_unwoken.set(true);
         } else {
             self.hook.guard("a waker", || waker.wake());
         }
@@ -530,7 +528,8 @@ impl Core {
     /// Wakes the foreign wakers that were kept.
     #[inline]
     pub(super) fn wake_kept(&self) {
-        if self.turn.has_unwoken.replace(false) {
+        let any = !self.turn.unwoken.borrow().is_empty();
+        if any {
             self.wake_unwoken();
         }
     }
